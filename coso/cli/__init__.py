@@ -1,0 +1,1 @@
+"""The command line: words in, Spec out, exit status back. Imports what a command needs when it is given."""

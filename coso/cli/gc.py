@@ -1,0 +1,26 @@
+"""`coso gc`: what killed runtimes left behind."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from coso.errors import PrivilegeError
+from coso.runtime.gc import collect
+
+
+def main(words: list[str]) -> int:
+    """Collect and report; 1 when something could not be undone."""
+    if words:
+        sys.stdout.write("coso gc: undo what containers left whose runtime was killed; takes no options\n")
+        return 0 if words[0].lstrip("-") in ("h", "help") else 125
+    if os.geteuid() != 0:
+        raise PrivilegeError("coso gc needs root", hint="run it with sudo")
+    collected = collect()
+    for container in collected.containers:
+        sys.stdout.write(f"removed {container}\n")
+    if collected.strays:
+        sys.stdout.write(f"removed {collected.strays} things that no container claims\n")
+    for failure in collected.failures:
+        sys.stderr.write(f"coso: not undone: {failure}\n")
+    return 1 if collected.failures else 0

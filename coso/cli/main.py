@@ -1,0 +1,75 @@
+"""`coso COMMAND …`; without a command, `coso run`, as in the first version."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from coso.errors import CosoError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+HELP = """coso: disposable, isolated containers, without a daemon
+
+  coso run [OPTIONS] [IMAGE] [COMMAND …]   run a command in a new container
+  coso gc                                  take back what killed runtimes left behind
+  coso version
+
+  coso run --help                          every option of run
+"""
+
+
+def main(words: list[str] | None = None) -> int:
+    """Carry out a command line and return the exit status."""
+    words = sys.argv[1:] if words is None else words
+    try:
+        return _command(words)(words[1:] if words and not words[0].startswith("-") else words)
+    except CosoError as error:
+        sys.stderr.write(f"coso: {error}\n")
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 130
+
+
+def _command(words: list[str]) -> Callable[[list[str]], int]:
+    first = words[0] if words else ""
+    if first in ("help", "--help", "-h", "-help"):
+        return _help
+    if first in ("version", "--version", "-version"):
+        return _version
+    if first == "gc":
+        from coso.cli import gc
+
+        return gc.main
+    if first == "run" or first.startswith("-") or not first:
+        from coso.cli import run
+
+        return run.main
+    from coso.errors import UsageError
+
+    raise UsageError(f"coso has no command {first!r}", hint="see `coso --help`; to run a command: `coso run IMAGE COMMAND`")
+
+
+def _help(_: list[str]) -> int:
+    sys.stdout.write(HELP)
+    return 0
+
+
+def _version(_: list[str]) -> int:
+    from coso import __version__
+
+    sys.stdout.write(f"coso {__version__}\n")
+    return 0
+
+
+def entry() -> None:
+    """The installed program: leave without the interpreter's own tear-down, which takes milliseconds."""
+    status = main()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        pass
+    os._exit(status)

@@ -1,0 +1,1 @@
+"""Images: so far, the rootfs that `invoke fs-setup` makes."""

@@ -1,0 +1,166 @@
+"""Processes: clone3, pidfds, namespaces, prctl, descriptors (clone(2), pidfd_open(2), setns(2), prctl(2))."""
+
+from __future__ import annotations
+
+import os
+from _struct import pack
+
+from coso.kernel.call import buffer, call, interpreter_hook, raw
+
+# include/uapi/linux/sched.h
+CLONE_INTO_CGROUP = 0x200000000
+CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWIPC = 0x08000000
+CLONE_NEWNET = 0x40000000
+CLONE_NEWNS = 0x00020000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWTIME = 0x00000080
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWUTS = 0x04000000
+CLONE_PIDFD = 0x00001000
+
+# include/uapi/linux/close_range.h
+CLOSE_RANGE_CLOEXEC = 4
+
+# include/uapi/linux/keyctl.h
+KEYCTL_JOIN_SESSION_KEYRING = 1
+
+# include/uapi/linux/prctl.h
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+PR_CAP_AMBIENT_RAISE = 2
+PR_CAPBSET_DROP = 24
+PR_SET_DUMPABLE = 4
+PR_SET_KEEPCAPS = 8
+PR_SET_NO_NEW_PRIVS = 38
+PR_SET_PDEATHSIG = 1
+
+SIGCHLD = 17
+SFD_NONBLOCK_CLOEXEC = 0o2004000
+
+
+def clone3(flags: int, cgroup: int = -1) -> tuple[int, int]:
+    """Fork with new namespaces; return (pid, pidfd) in the parent and (0, -1) in the child.
+
+    With `cgroup`, a descriptor of a cgroup v2 directory, the child starts there.
+    The caller must have one thread: like fork(2), only the calling one is copied.
+    Raises KernelError. See clone(2).
+    """
+    pidfd = bytearray(8)
+    view = buffer(pidfd)
+    if cgroup >= 0:
+        flags |= CLONE_INTO_CGROUP
+    args = pack(
+        "11Q", flags | CLONE_PIDFD, _address(view), 0, 0, SIGCHLD, 0, 0, 0, 0, 0, max(cgroup, 0)
+    )
+    interpreter_hook("PyOS_BeforeFork")
+    pid = raw("clone3", args, len(args))
+    if pid == 0:
+        interpreter_hook("PyOS_AfterFork_Child")
+        return 0, -1
+    interpreter_hook("PyOS_AfterFork_Parent")
+    if pid < 0:
+        from coso.errors import KernelError
+
+        raise KernelError("clone3", -pid, **_why_clone_failed(-pid, flags))
+    return pid, int.from_bytes(pidfd[:4], "little")
+
+
+def _address(view: object) -> int:
+    from _ctypes import addressof
+
+    return addressof(view)  # type: ignore[arg-type]
+
+
+def _why_clone_failed(number: int, flags: int) -> dict[str, str]:
+    """The likely cause of a failed clone3, read from the sysctls that forbid it (namespaces(7))."""
+    import errno
+
+    if flags & CLONE_NEWUSER and number in (errno.EPERM, errno.ENOSPC, errno.EUSERS):
+        for name in ("kernel/unprivileged_userns_clone", "user/max_user_namespaces"):
+            if _sysctl(name) == "0":
+                dotted = name.replace("/", ".")
+                return {
+                    "cause": f"user namespaces are switched off: sysctl {dotted} is 0",
+                    "hint": f"run `sysctl -w {dotted}={15000 if 'max' in name else 1}`,"
+                    " or give --userns=host to run without one",
+                }
+        if _sysctl("kernel/apparmor_restrict_unprivileged_userns") == "1" and os.geteuid() != 0:
+            return {
+                "cause": "AppArmor restricts user namespaces (kernel.apparmor_restrict_unprivileged_userns is 1)",
+                "hint": "run as root, or `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`",
+            }
+    if number == errno.EPERM:
+        return {"cause": "the caller lacks CAP_SYS_ADMIN", "hint": "run as root"}
+    if number == errno.ENOSPC:
+        return {
+            "cause": "a limit on namespaces is reached (/proc/sys/user/max_*_namespaces)",
+            "hint": "end other containers, or raise the limit with sysctl",
+        }
+    if number == errno.EAGAIN:
+        return {"cause": "a limit on processes is reached", "hint": "see `ulimit -u` and pids.max of the cgroup"}
+    return {}
+
+
+def _sysctl(name: str) -> str:
+    try:
+        with open(f"/proc/sys/{name}") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def unshare(flags: int) -> None:
+    """Move the caller into new namespaces (unshare(2))."""
+    call("unshare", flags)
+
+
+def setns(fd: int, kind: int) -> None:
+    """Move the caller into the namespace that `fd` names (setns(2))."""
+    call("setns", fd, kind)
+
+
+def pidfd_open(pid: int) -> int:
+    """A descriptor for a process (pidfd_open(2)); CLOEXEC."""
+    return call("pidfd_open", pid, 0, path=f"process {pid}")
+
+
+def pidfd_send_signal(pidfd: int, number: int) -> bool:
+    """Send a signal; False when the process is gone (pidfd_send_signal(2))."""
+    return raw("pidfd_send_signal", pidfd, number, None, 0) == 0
+
+
+def prctl(option: int, *args: int) -> int:
+    """prctl(2)."""
+    padded = list(args) + [0] * (4 - len(args))
+    return call("prctl", option, *padded)
+
+
+def close_on_exec_from(first: int) -> None:
+    """Mark every descriptor from `first` on CLOEXEC, whoever opened it (close_range(2))."""
+    call("close_range", first, 0xFFFFFFFF, CLOSE_RANGE_CLOEXEC)
+
+
+def join_new_session_keyring() -> None:
+    """Leave the caller's session keyring for an empty one (keyctl(2), keyrings(7))."""
+    call("keyctl", KEYCTL_JOIN_SESSION_KEYRING, None)
+
+
+def signalfd(signals: set[int]) -> int:
+    """A descriptor that reads blocked signals, 128 bytes each (signalfd(2))."""
+    mask = 0
+    for number in signals:
+        mask |= 1 << (number - 1)
+    return call("signalfd4", -1, pack("Q", mask), 8, SFD_NONBLOCK_CLOEXEC)
+
+
+def start_time(pid: int) -> int:
+    """When a process started, in clock ticks since boot; 0 when it is gone (proc(5), stat field 22).
+
+    A pid and its start time name a process for good; a pid alone is reused.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (OSError, IndexError):
+        return 0

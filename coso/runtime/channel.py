@@ -1,0 +1,66 @@
+"""The socket pair between the runtime and the container's first process.
+
+Messages are a kind and words, with descriptors where needed.  Both ends are
+CLOEXEC: the end of the conversation, without an `error` before it, means that
+execve has succeeded.
+"""
+
+from __future__ import annotations
+
+from _socket import AF_UNIX, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socketpair
+from _struct import calcsize, pack, unpack
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+
+    Message = tuple[str, list[str], list[int]]
+
+_SEPARATOR = "\x1f"
+_LARGEST = 65536
+_MOST_DESCRIPTORS = 253
+
+
+class Channel:
+    """One end of the conversation."""
+
+    def __init__(self, end: socket) -> None:
+        self._end = end
+
+    def send(self, kind: str, *words: object, fds: tuple[int, ...] = ()) -> None:
+        """Send a message; a peer that is gone is no error, its end is noticed by receive."""
+        text = _SEPARATOR.join((kind, *map(str, words))).encode(errors="surrogateescape")
+        rights = [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(fds)}i", *fds))] if fds else []
+        try:
+            self._end.sendmsg([text[:_LARGEST]], rights)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+
+    def receive(self) -> Message | None:
+        """The next message, or None at the end of the conversation."""
+        room = _MOST_DESCRIPTORS * calcsize("i") + 16
+        try:
+            data, ancillary, _, _ = self._end.recvmsg(_LARGEST, room, MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:
+            return None
+        if not data:
+            return None
+        kind, *words = data.decode(errors="surrogateescape").split(_SEPARATOR)
+        fds: list[int] = []
+        for _, _, rights in ancillary:
+            fds += unpack(f"{len(rights) // calcsize('i')}i", rights)
+        return kind, words, fds
+
+    def fileno(self) -> int:
+        """The descriptor, for poll and for closing all others."""
+        return self._end.fileno()
+
+    def close(self) -> None:
+        """Close this end."""
+        self._end.close()
+
+
+def pair() -> tuple[Channel, Channel]:
+    """Two connected ends."""
+    ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+    return Channel(ours), Channel(theirs)

@@ -1,0 +1,105 @@
+"""The container's first process, from clone3 to execve.
+
+Nothing may be imported from here on: after the overlay is stacked the host's
+files are out of reach, so the parent imports whatever the child will need.
+An error goes to the parent as words over the channel; the child then ends.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+
+from coso import steps
+from coso.errors import CosoError, StartError
+from coso.runtime import command, pid, plan
+from coso.runtime.container import Container
+
+SIGPIPE, SIGXFSZ = 13, 25
+
+
+def run(container: Container) -> None:
+    """Execute the child's steps and become the command; never returns."""
+    try:
+        container.ours.close()
+        _enter(container)
+    except steps.FailedStep as failure:
+        _report(container, failure.step.name, failure.__cause__)
+    except BaseException as error:
+        _report(container, "execute", error)
+    os._exit(125)
+
+
+def _enter(container: Container) -> None:
+    spec = container.spec
+    planned = plan.in_child(spec)
+    observe = container.observe
+    steps.execute(planned[:1], container, observe)
+    _receive_mounts(container)
+    steps.execute(planned[1:], container, observe)
+    container.theirs.send("ready")
+    if container.theirs.receive() is None:
+        os._exit(125)
+    if spec.process.init:
+        pid.fork_command(container.theirs.fileno(), spec.process.terminal)
+    _reset_signals()
+    command.execute(container)
+
+
+def _receive_mounts(container: Container) -> None:
+    """Wait for the maps and take over the detached mounts; the parent's death ends the wait and this process."""
+    message = container.theirs.receive()
+    if message is None:
+        os._exit(125)
+    fds = message[2]
+    if container.has("user"):
+        container.layers = fds.pop(0)
+    container.dev, container.lower, *container.volumes = fds
+
+
+def _reset_signals() -> None:
+    """Undo what Python and the runtime did to signals; execve keeps blocked and ignored ones."""
+    for number in (SIGPIPE, SIGXFSZ):
+        _signal.signal(number, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+
+
+def _report(container: Container, step: str, error: BaseException | None) -> None:
+    if isinstance(error, CosoError):
+        number = getattr(error, "errno", 0)
+        words = (step, number, type(error).__name__, error.message, error.cause, error.hint)
+    elif isinstance(error, OSError):
+        place = f" on {error.filename}" if error.filename else ""
+        words = (step, error.errno or 0, "OSError", f"{error.strerror}{place}", "", "")
+    else:
+        words = (step, 0, type(error).__name__, f"{type(error).__name__}: {error}", "this is a fault of coso", "")
+    container.theirs.send("error", *words)
+
+
+def error_from(container: str, words: list[str]) -> CosoError:
+    """The error that a child reported, in the parent."""
+    from coso import errors
+
+    step, number, kind, message, cause, hint = words
+    wanted = getattr(errors, kind, StartError)
+    if isinstance(wanted, type) and issubclass(wanted, StartError):
+        return wanted(container, step, message, number=int(number), cause=cause, hint=hint)
+    return StartError(container, step, f"cannot {step}: {message}", number=int(number), cause=cause, hint=hint)
+
+
+def explaining_observer(container: Container) -> steps.Observer:
+    """An observer for the child, that times each step and sends it to the parent."""
+    from time import perf_counter_ns
+
+    begun = 0
+
+    def observe(moment: str, step: steps.Step) -> None:
+        nonlocal begun
+        if moment == "before":
+            begun = perf_counter_ns()
+        else:
+            container.theirs.send("step", step.name, (perf_counter_ns() - begun) // 1000)
+
+    return observe
+
+

@@ -1,0 +1,80 @@
+"""The last step: execve of the command, or the reason why not (execve(2), path_resolution(7))."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from coso.errors import CommandNotExecutableError, CommandNotFoundError, CosoError
+from coso.kernel.process import close_on_exec_from
+from coso.runtime.container import Container
+
+
+def enter_directory(container: Container) -> None:
+    """Go to the working directory, made where it is missing, and make sure that it is inside.
+
+    A directory of the host that were still open could be reached as
+    /proc/self/fd/N (CVE-2024-21626); every descriptor but the channel is
+    closed before, and the kernel is asked where we are after.
+    """
+    cwd = container.spec.process.cwd or "/"
+    keep = container.theirs.fileno()
+    os.closerange(3, keep)
+    os.closerange(keep + 1, 1 << 30)
+    try:
+        os.makedirs(cwd, exist_ok=True)
+        os.chdir(cwd)
+        os.getcwd()
+    except OSError as error:
+        raise CosoError(f"cannot enter the working directory {cwd}: {error.strerror}") from None
+
+
+def environment(container: Container) -> dict[str, str]:
+    """The command's variables: those of the spec, and HOME and HOSTNAME where it has none."""
+    variables = dict(item.split("=", 1) for item in container.spec.process.env)
+    return {"HOME": container.home, "HOSTNAME": container.hostname} | variables
+
+
+def execute(container: Container) -> None:
+    """Become the command; raise an error of exit status 127 or 126 when that is impossible."""
+    args, variables = container.spec.process.args, environment(container)
+    close_on_exec_from(3)
+    name = args[0]
+    places = [""] if "/" in name else [f"{place or '.'}/" for place in variables.get("PATH", "").split(":")]
+    denied = 0
+    for place in places:
+        try:
+            os.execve(place + name, list(args), variables)
+        except OSError as error:
+            number = error.errno or 0
+            if number in (errno.ENOENT, errno.ENOTDIR) and not _is_there(place + name):
+                continue
+            denied = number
+            if number != errno.EACCES:
+                raise _not_executable(container.id, place + name, number) from None
+    if denied:
+        raise _not_executable(container.id, name, denied)
+    hint = "" if "/" in name else f"PATH inside is {variables.get('PATH', '')!r}"
+    raise CommandNotFoundError(
+        container.id, "execute", f"{name}: there is no such command in the container", number=errno.ENOENT, hint=hint
+    )
+
+
+def _is_there(path: str) -> bool:
+    return os.path.lexists(path)
+
+
+def _not_executable(container: str, path: str, number: int) -> CosoError:
+    causes = {
+        errno.EACCES: "it is a directory or has no execute permission for this user",
+        errno.ENOENT: "the interpreter or loader it names is not in the image",
+        errno.ENOEXEC: "it is neither a program of this machine's architecture nor a script that names its interpreter",
+    }
+    kind = CommandNotFoundError if number == errno.ENOENT else CommandNotExecutableError
+    return kind(
+        container,
+        "execute",
+        f"{path} cannot be executed: {os.strerror(number)}",
+        number=number,
+        cause=causes.get(number, ""),
+    )

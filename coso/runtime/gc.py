@@ -1,0 +1,48 @@
+"""`coso gc`: take back what dead runtimes left behind.
+
+Journals of living containers are locked by their runtime and are passed over.
+"""
+
+from __future__ import annotations
+
+import os
+
+from coso.runtime import journal, user
+from coso.runtime.undo import remove_tree
+from coso.state import LAYERS
+from coso.value import value
+
+
+@value
+class Collected:
+    """What gc found: containers undone, stray things removed, and what it could not undo."""
+
+    containers: list[str]
+    strays: int
+    failures: list[str]
+
+
+def collect() -> Collected:
+    """Undo every abandoned container, then remove what no journal speaks of."""
+    containers, failures = [], []
+    for abandoned in journal.abandoned():
+        problems = abandoned.undo()
+        failures += problems
+        if not problems:
+            containers.append(abandoned.container)
+    return Collected(containers, user.forget_abandoned_ranges() + _remove_stray_layers() + _collect_network(), failures)
+
+
+def _remove_stray_layers() -> int:
+    count = 0
+    for container in os.listdir(LAYERS) if os.path.isdir(LAYERS) else []:
+        if not journal.is_known(container):
+            remove_tree(f"{LAYERS}/{container}")
+            count += 1
+    return count
+
+
+def _collect_network() -> int:
+    from cosonet import release
+
+    return len(release.collect())

@@ -1,0 +1,23 @@
+"""The IPC namespace, and the keyring: System V objects, POSIX queues and keys of one's own (ipc_namespaces(7), keyrings(7))."""
+
+from __future__ import annotations
+
+from coso.kernel.process import CLONE_NEWIPC as FLAG  # noqa: F401
+from coso.kernel.process import join_new_session_keyring
+from coso.runtime.container import Container
+from coso.steps import Step
+
+
+def leave_keyring(_: Container) -> None:
+    """Join an empty session keyring."""
+    join_new_session_keyring()
+
+
+KEYRING = Step(
+    "leave the keyring",
+    "join an empty session keyring",
+    "keyctl(KEYCTL_JOIN_SESSION_KEYRING)",
+    "keyrings have no namespace: without this the container could read the caller's keys",
+    "keyrings(7), session-keyring(7)",
+    leave_keyring,
+)

@@ -1,0 +1,102 @@
+"""The journal of a container: what must be undone, written down before it is done.
+
+A journal is one file, `/run/coso/containers/<id>`, a line per change.  Its
+owner holds a POSIX record lock on it as long as it lives: the kernel takes
+that lock away with the process, children do not inherit it, so `coso gc`
+knows a dead owner for certain, without pids that could have been reused.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from coso.runtime import undo
+from coso.state import JOURNALS, make_directories
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    Record = tuple[str, ...]
+
+
+class Journal:
+    """An open, locked journal."""
+
+    def __init__(self, container: str, fd: int, records: list[Record]) -> None:
+        self.container = container
+        self.path = f"{JOURNALS}/{container}"
+        self._fd = fd
+        self._records = records
+
+    def record(self, kind: str, *words: str) -> None:
+        """Write down how the next change is undone; `kind` names a function of coso.runtime.undo."""
+        record = (kind, *words)
+        self._records.append(record)
+        os.write(self._fd, f"{ascii(record)}\n".encode())
+
+    def undo(self) -> list[str]:
+        """Undo everything, last change first, and remove the journal; return what could not be undone.
+
+        With anything left, the journal stays for `coso gc`.
+        """
+        failures = []
+        for kind, *words in reversed(self._records):
+            try:
+                undo.ACTIONS[kind](*words)
+            except Exception as error:
+                failures.append(f"{kind} {' '.join(words)}: {error}")
+        if not failures:
+            os.unlink(self.path)
+        os.close(self._fd)
+        return failures
+
+
+def create() -> Journal:
+    """A new container's journal under a name of its own, twelve hexadecimal digits."""
+    make_directories(JOURNALS)
+    while True:
+        container = os.urandom(6).hex()
+        fd = os.open(f"{JOURNALS}/{container}", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        if _lock(fd):
+            return Journal(container, fd, [])
+        os.close(fd)
+
+
+def abandoned() -> Iterator[Journal]:
+    """The journals whose owners are dead, each locked by the caller."""
+    if not os.path.isdir(JOURNALS):
+        return
+    for container in sorted(os.listdir(JOURNALS)):
+        try:
+            fd = os.open(f"{JOURNALS}/{container}", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        if _lock(fd):
+            yield Journal(container, fd, _read(fd))
+        else:
+            os.close(fd)
+
+
+def is_known(container: str) -> bool:
+    """Whether a container has a journal: it runs, or gc has yet to see to it."""
+    return os.path.exists(f"{JOURNALS}/{container}")
+
+
+def _lock(fd: int) -> bool:
+    """Take the lock; False when another process has it, or has already removed the file."""
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return os.fstat(fd).st_nlink > 0
+
+
+def _read(fd: int) -> list[Record]:
+    """The records of a journal; a last line cut short by a crash was never acted on."""
+    import ast
+
+    size = os.fstat(fd).st_size
+    lines = os.pread(fd, size, 0).decode().split("\n")[:-1]
+    return [tuple(ast.literal_eval(line)) for line in lines]

@@ -1,0 +1,27 @@
+"""Without a user namespace, keep the interpreter's own binary out of the container's hands.
+
+A container whose root is the host's root could open /proc/self/exe while that
+is still the runtime, and overwrite it (CVE-2019-5736).  So the runtime starts
+itself again from a read-only mount of the same file that no path leads to.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from coso.kernel import mount
+
+ST_RDONLY = 1
+
+
+def protect_interpreter() -> None:
+    """Execute the same command line again from a read-only mount, unless this is that already."""
+    if os.statvfs("/proc/self/exe").f_flag & ST_RDONLY:
+        return
+    fd = mount.open_tree(os.path.realpath("/proc/self/exe"))
+    mount.mount_setattr(fd, mount.MOUNT_ATTR_RDONLY)
+    with open("/proc/self/cmdline", "rb") as file:
+        words = file.read().split(b"\0")[:-1]
+    sys.stdout.flush()
+    os.execve(f"/proc/self/fd/{fd}", words, os.environ)

@@ -1,0 +1,99 @@
+"""What the command may do: limits, user, capabilities, no_new_privs, seccomp (capabilities(7), seccomp(2)).
+
+The order is the kernel's: a filter needs no_new_privs or CAP_SYS_ADMIN, so it
+comes before the capabilities go; the bounding set needs CAP_SETPCAP; leaving
+user 0 clears the effective and permitted sets by itself.
+"""
+
+from __future__ import annotations
+
+import os
+
+from coso.errors import CosoError, KernelError
+from coso.kernel import capability, seccomp
+from coso.kernel.process import PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, prctl
+from coso.runtime.container import Container
+from coso.runtime.users import look_up
+from coso.spec.seccomp import program
+from coso.steps import Step
+
+SIGKILL = 9
+
+
+def set_rlimits(container: Container) -> None:
+    """Set the resource limits that were asked for."""
+    import resource
+
+    for limit in container.spec.process.rlimits:
+        try:
+            resource.setrlimit(getattr(resource, limit.type), (limit.soft, limit.hard))
+        except (OSError, ValueError) as error:
+            _, hard = resource.getrlimit(getattr(resource, limit.type))
+            raise CosoError(
+                f"cannot set {limit.type} to {limit.soft}:{limit.hard}: {error}",
+                cause=f"the hard limit is {hard}, and only CAP_SYS_RESOURCE may raise it",
+                hint="ask for less, or raise the limit of the calling shell",
+            ) from None
+
+
+def filter_calls(container: Container) -> None:
+    """Set no_new_privs and install the seccomp filter."""
+    process = container.spec.process
+    if process.no_new_privileges:
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
+    if container.spec.seccomp:
+        try:
+            seccomp.install(program(process.capabilities.bounding))
+        except KernelError as error:
+            raise KernelError(
+                "seccomp", error.errno, cause="a kernel without CONFIG_SECCOMP_FILTER", hint="--security-opt seccomp=unconfined"
+            ) from None
+
+
+def become_user(container: Container) -> None:
+    """Take the user, groups, umask and the five capability sets of the command."""
+    process = container.spec.process
+    account = look_up(process.user.name)
+    os.umask(process.user.umask)
+    sets = process.capabilities
+    capability.limit_bounding(capability.mask(sets.bounding))
+    os.setgroups(account.groups)
+    os.setresgid(account.gid, account.gid, account.gid)
+    if account.uid != 0 and sets.ambient:
+        prctl(PR_SET_KEEPCAPS, 1)
+    os.setresuid(account.uid, account.uid, account.uid)
+    if account.uid == 0 or sets.ambient:
+        masks = (sets.effective, sets.permitted, sets.inheritable)
+        capability.capset(*(capability.mask(names) for names in masks))
+        capability.set_ambient(capability.mask(sets.ambient))
+    else:
+        capability.capset(0, 0, 0)
+    container.home = account.home
+    # After the change of user, which clears it: the container ends with its runtime, however that ends.
+    prctl(PR_SET_PDEATHSIG, SIGKILL)
+
+
+RLIMITS = Step(
+    "set resource limits",
+    "set the limits asked for by --ulimit",
+    "setrlimit()",
+    "they are inherited by everything the command starts",
+    "getrlimit(2)",
+    set_rlimits,
+)
+FILTER = Step(
+    "filter system calls",
+    "forbid new privileges and install the seccomp filter",
+    "prctl(PR_SET_NO_NEW_PRIVS), seccomp(SECCOMP_SET_MODE_FILTER)",
+    "most holes of the kernel are in calls that a container never needs",
+    "seccomp(2)",
+    filter_calls,
+)
+USER = Step(
+    "become the user",
+    "take the command's user, groups and capabilities",
+    "setgroups(), setresgid(), setresuid(), capset(), prctl(PR_CAPBSET_DROP)",
+    "root with few capabilities is much less than root",
+    "capabilities(7), credentials(7)",
+    become_user,
+)

@@ -1,0 +1,164 @@
+"""The runtime's side of a container: start it, stay with it, take everything back.
+
+`run` is what `coso run` calls: the Spec goes in, the exit status comes out,
+and nothing of the container is left behind either way.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+import sys
+
+from coso import steps
+from coso.errors import CosoError, KernelError, PrivilegeError, StartError, from_os_error
+from coso.runtime import channel, child, console, journal, net, plan
+from coso.runtime.container import Container
+from coso.runtime.pid import FORWARDED, SIGCHLD
+from coso.runtime.supervise import supervise
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coso.spec import Spec
+
+    Explainer = Callable[[steps.Step, int], None]
+
+
+def run(spec: Spec, *, observe: steps.Observer | None = None, explain: Explainer | None = None) -> int:
+    """Run a container to its end and return its exit status.
+
+    `observe` is told before and after each step, on both sides of the clone;
+    `explain` gets each finished step and its microseconds, in the caller's
+    process.  Raises CosoError when the container cannot be started; whatever
+    was done until then is undone.
+    """
+    check(spec)
+    masked = _signal.pthread_sigmask(_signal.SIG_BLOCK, FORWARDED | {SIGCHLD})
+    container = Container(spec, journal.create(), *channel.pair())
+    container.observe = observe
+    try:
+        _start(container, explain)
+        return supervise(container)
+    except (steps.FailedStep, OSError) as failure:
+        raise _explained(container, failure) from failure
+    finally:
+        _end(container)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, masked)
+
+
+def check(spec: Spec) -> None:
+    """Raise an error for what can be known to fail before anything is done."""
+    if os.geteuid() != 0:
+        raise PrivilegeError(
+            "coso needs root to start a container",
+            cause=f"you are user {os.geteuid()}",
+            hint="run it with sudo; inside, root is an unprivileged user of its own",
+        )
+    if "network" in spec.namespaces:
+        net.check_helper(spec.network)
+    if spec.process.rlimits:
+        import resource  # noqa: F401: for the child, which can import nothing
+
+
+def _start(container: Container, explain: Explainer | None) -> None:
+    spec = container.spec
+    observe = _timed(container.observe, explain)
+    steps.execute(plan.before_clone(spec), container, observe)
+    if explain:
+        container.observe = child.explaining_observer(container)
+    steps.execute([plan.clone(spec, child.run)], container, observe)
+    container.theirs.close()
+    steps.execute(plan.after_clone(spec), container, observe)
+    container.journal.record("kill", str(container.pid), str(net.start_time(container.pid)))
+    if container.has("user"):
+        console.give_pipes(container.first_id)
+    layers = (container.layers,) if container.has("user") else ()
+    container.ours.send("mounts", fds=(*layers, container.dev, container.lower, *container.volumes))
+    steps.execute(plan.beside_child(spec), container, observe)
+    _await_command(container, explain)
+
+
+def _await_command(container: Container, explain: Explainer | None) -> None:
+    """Let the command go when the child is ready, and read on until execve ends the conversation."""
+    known = plan.child_steps(container.spec) if explain else {}
+    while (message := container.ours.receive()) is not None:
+        kind, words, fds = message
+        if kind == "error":
+            raise child.error_from(container.id, words)
+        if kind == "terminal":
+            container.terminal = fds[0]
+            console.copy_window_size(0, container.terminal)
+        elif kind == "step" and explain:
+            explain(known[words[0]], int(words[1]))
+        elif kind == "ready":
+            container.ready = True
+            container.ours.send("go")
+    if not container.ready:
+        raise _died_early(container)
+
+
+def _died_early(container: Container) -> StartError:
+    _, status = os.waitpid(container.pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    cause = "its memory limit is too small to start in" if code == -9 and container.spec.resources.memory else ""
+    return StartError(
+        container.id, "start", f"the container's first process ended before the command (status {code})", cause=cause
+    )
+
+
+def _timed(observe: steps.Observer | None, explain: Explainer | None) -> steps.Observer | None:
+    """An observer that also explains; None, and so no cost at all, when neither is wanted."""
+    if explain is None:
+        return observe
+    from time import perf_counter_ns
+
+    begun = 0
+
+    def both(moment: str, step: steps.Step) -> None:
+        nonlocal begun
+        if observe:
+            observe(moment, step)
+        if moment == "before":
+            begun = perf_counter_ns()
+        else:
+            explain(step, (perf_counter_ns() - begun) // 1000)
+
+    return both
+
+
+def _explained(container: Container, failure: steps.FailedStep | OSError) -> CosoError:
+    """The error a person reads for a step that failed on this side."""
+    error = failure.__cause__ if isinstance(failure, steps.FailedStep) else failure
+    step = failure.step.name if isinstance(failure, steps.FailedStep) else "start"
+    if isinstance(error, OSError):
+        call = failure.step.call if isinstance(failure, steps.FailedStep) else "start"
+        error = from_os_error(error, call)
+    if isinstance(error, KernelError):
+        return StartError(
+            container.id,
+            step,
+            f"cannot {step}: {error.message}",
+            number=error.errno,
+            cause=error.cause,
+            hint=error.hint,
+        )
+    if isinstance(error, CosoError):
+        return error
+    raise failure
+
+
+def _end(container: Container) -> None:
+    """Undo everything; what cannot be undone is said, and stays recorded for `coso gc`."""
+    container.ours.close()
+    if container.membership:
+        for fd in (*container.membership.tasks, container.membership.unified):
+            if fd >= 0:
+                os.close(fd)
+    for fd in (container.layers, container.lower, container.dev, *container.volumes, container.pidfd):
+        if fd >= 0:
+            os.close(fd)
+    for failure in container.journal.undo():
+        sys.stderr.write(f"coso: not undone: {failure}; `coso gc` will try again\n")
+    net.leave(container)

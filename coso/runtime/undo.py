@@ -1,0 +1,128 @@
+"""How each kind of change is taken back.
+
+Every action may be called when the change was recorded and never made, or
+when somebody else has undone it already: then it does nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from coso.errors import KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SIGKILL = 9
+
+
+def remove_link(path: str, target: str) -> None:
+    """Remove a symbolic link that points to `target`; another's link at that place stays."""
+    try:
+        if os.readlink(path) == target:
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory and all below it, by descriptor, never through a symbolic link."""
+    parent, name = os.path.split(path)
+    try:
+        fd = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        _remove_at(fd, name)
+    except FileNotFoundError:
+        pass
+    finally:
+        os.close(fd)
+
+
+def _remove_at(parent: int, name: str) -> None:
+    try:
+        os.rmdir(name, dir_fd=parent)
+        return
+    except NotADirectoryError:
+        os.unlink(name, dir_fd=parent)
+        return
+    except OSError as error:
+        if error.errno != errno.ENOTEMPTY:
+            raise
+    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        with os.scandir(fd) as entries:
+            names = [entry.name for entry in entries]
+        for item in names:
+            _remove_at(fd, item)
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=parent)
+
+
+def unmount(path: str) -> None:
+    """Detach what is mounted at `path`, however often."""
+    from coso.kernel import mount
+
+    for _ in range(16):
+        try:
+            mount.unmount(path)
+        except KernelError as error:
+            if error.errno in (errno.EINVAL, errno.ENOENT):
+                return
+            raise
+
+
+def kill(pid: str, started: str) -> None:
+    """Kill a process and wait until it is gone, if it still is the one that was recorded."""
+    from coso.kernel import process
+
+    try:
+        pidfd = process.pidfd_open(int(pid))
+    except KernelError:
+        return
+    try:
+        if process.start_time(int(pid)) == int(started):
+            process.pidfd_send_signal(pidfd, SIGKILL)
+            _wait_until_gone(pidfd, int(pid))
+    finally:
+        os.close(pidfd)
+
+
+def _wait_until_gone(pidfd: int, pid: int) -> None:
+    import select
+
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll(10_000)
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        pass  # Another process's child: its parent, or init, reaps it.
+
+
+def remove_cgroup(path: str) -> None:
+    """Kill whatever runs in a cgroup and remove it."""
+    from coso import cgroups
+
+    cgroups.remove(path)
+
+
+def release_network(helper: str, pid: str, started: str) -> None:
+    """Give back what the network helper made for a process."""
+    from coso.runtime import net
+
+    net.release(helper, int(pid), int(started))
+
+
+ACTIONS: dict[str, Callable[..., None]] = {
+    "kill": kill,
+    "release-network": release_network,
+    "remove-cgroup": remove_cgroup,
+    "remove-link": remove_link,
+    "remove-tree": remove_tree,
+    "unmount": unmount,
+}

@@ -1,0 +1,101 @@
+"""The user namespace: root inside is nobody outside (user_namespaces(7)).
+
+Every container gets 65536 host ids of its own from 0x70000000 upwards, a part
+of the number space that neither people, services, systemd-nspawn nor
+/etc/subuid use.  A range is leased by a symbolic link to the container's id:
+making one is atomic, and the link says whose it is.
+"""
+
+from __future__ import annotations
+
+import os
+
+from coso.errors import CosoError
+from coso.kernel.process import CLONE_NEWUSER as FLAG  # noqa: F401
+from coso.runtime import journal
+from coso.runtime.container import Container
+from coso.runtime.undo import remove_link
+from coso.state import USER_RANGES, make_directories
+from coso.steps import Step
+
+FIRST_ID = 0x70000000
+RANGE = 65536
+RANGES = 4096
+
+
+def lease_range(container: Container) -> None:
+    """Take a free range of ids; one whose container is gone is free."""
+    make_directories(USER_RANGES)
+    start = int.from_bytes(os.urandom(2), "big") % RANGES
+    for offset in range(RANGES):
+        slot = (start + offset) % RANGES
+        path = f"{USER_RANGES}/{slot}"
+        if os.path.lexists(path):
+            continue
+        container.journal.record("remove-link", path, container.id)
+        try:
+            os.symlink(container.id, path)
+        except FileExistsError:
+            continue
+        container.first_id = FIRST_ID + slot * RANGE
+        return
+    raise CosoError(
+        f"all {RANGES} user id ranges are taken", cause="as many containers run", hint="run `coso gc`, or end some"
+    )
+
+
+def forget_abandoned_ranges() -> int:
+    """Give back ranges whose container has no journal any more; return how many."""
+    count = 0
+    if os.path.isdir(USER_RANGES):
+        for slot in os.listdir(USER_RANGES):
+            path = f"{USER_RANGES}/{slot}"
+            owner = os.readlink(path)
+            if not journal.is_known(owner):
+                remove_link(path, owner)
+                count += 1
+    return count
+
+
+def write_maps(container: Container) -> None:
+    """Map 0–65535 inside to the leased range outside."""
+    line = f"0 {container.first_id} {RANGE}\n".encode()
+    for file in ("uid_map", "gid_map"):
+        fd = os.open(f"/proc/{container.pid}/{file}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, line)
+        finally:
+            os.close(fd)
+
+
+def become_root(_: Container) -> None:
+    """Take the namespace's user 0: until then the child is an unmapped user in it."""
+    os.setgroups([])
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+LEASE = Step(
+    "lease user range",
+    "take 65536 host user and group ids for this container alone",
+    "symlink()",
+    "two containers that shared ids could signal and trace each other, were one to break out",
+    "user_namespaces(7), subuid(5)",
+    lease_range,
+)
+MAP = Step(
+    "map users",
+    "make root inside an unprivileged user outside",
+    "write(/proc/PID/uid_map), write(/proc/PID/gid_map)",
+    "only a process outside may map more than one id, and the child waits for it",
+    "user_namespaces(7)",
+    write_maps,
+)
+ROOT = Step(
+    "become root inside",
+    "leave the host's groups and take user and group 0 of the user namespace",
+    "setgroups([]), setresgid(0), setresuid(0)",
+    "files made before this would belong to nobody; supplementary groups of the host would open its files",
+    "credentials(7)",
+    become_root,
+)

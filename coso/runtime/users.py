@@ -1,0 +1,73 @@
+"""Users and groups by the image's own /etc/passwd and /etc/group (passwd(5), group(5)).
+
+Called after the root is entered, so plain paths are the image's.  Python's
+`pwd` is not used: it would load the host's name service modules.
+"""
+
+from __future__ import annotations
+
+from coso.errors import CosoError
+from coso.value import value
+
+LARGEST = 65535
+
+
+@value
+class Account:
+    """The numbers behind a user name."""
+
+    uid: int
+    gid: int
+    groups: list[int]
+    home: str
+
+
+def look_up(text: str) -> Account:
+    """The account for `name`, `uid`, `name:group` or `uid:gid`; `""` is root. Raises CosoError."""
+    user, colon, group = text.partition(":")
+    entries = _read("/etc/passwd")
+    entry = _find(entries, user or "0")
+    if entry is None and not user.isdecimal() and user:
+        raise CosoError(
+            f"there is no user {user!r} in the image", hint="give a number, or a user of the image's /etc/passwd"
+        )
+    uid = int(entry[2]) if entry else int(user or 0)
+    gid = int(entry[3]) if entry else 0
+    home = entry[5] if entry and len(entry) > 5 else "/"
+    groups = _read("/etc/group")
+    if colon:
+        found = _find(groups, group)
+        if found is None and not group.isdecimal():
+            raise CosoError(f"there is no group {group!r} in the image", hint="give a number, or a group of the image")
+        return _checked(Account(uid, int(found[2]) if found else int(group), [], home))
+    name = entry[0] if entry else ""
+    more = [int(fields[2]) for fields in groups if len(fields) > 3 and name in fields[3].split(",")] if name else []
+    return _checked(Account(uid, gid, more, home))
+
+
+def _checked(account: Account) -> Account:
+    for number in (account.uid, account.gid, *account.groups):
+        if number > LARGEST:
+            raise CosoError(
+                f"user or group {number} is outside of the container's range 0–{LARGEST}", hint="give a smaller number"
+            )
+    return account
+
+
+def _read(path: str) -> list[list[str]]:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            lines = [line.rstrip("\n").split(":") for line in file if ":" in line]
+    except OSError:
+        return []
+    return [fields for fields in lines if len(fields) > 3 and fields[2].isdecimal()]
+
+
+def _find(entries: list[list[str]], text: str) -> list[str] | None:
+    for fields in entries:
+        if fields[0] == text:
+            return fields
+    for fields in entries:
+        if fields[2] == text:
+            return fields
+    return None

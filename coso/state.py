@@ -1,0 +1,24 @@
+"""Where coso keeps what must outlive a process: files, no daemon.
+
+`/run/coso` holds journals and leases (gone after a reboot, as are the
+processes they speak of), `/var/lib/coso` the writable layers of containers
+and the records of provisioning.  COSO_RUN and COSO_LIB move them.
+"""
+
+from __future__ import annotations
+
+import os
+
+RUN = os.environ.get("COSO_RUN", "/run/coso")
+LIB = os.environ.get("COSO_LIB", "/var/lib/coso")
+
+JOURNALS = f"{RUN}/containers"
+USER_RANGES = f"{RUN}/userns"
+LAYERS = f"{LIB}/containers"
+
+
+def make_directories(*paths: str) -> None:
+    """Make state directories that only root can enter."""
+    for path in paths:
+        if not os.path.isdir(path):
+            os.makedirs(path, 0o700, exist_ok=True)
