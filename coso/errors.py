@@ -100,9 +100,7 @@ class KernelError(CosoError):
     ) -> None:
         where = f" on {path}" if path else ""
         more = f" ({detail})" if detail else ""
-        super().__init__(
-            f"{call}{where}: {os.strerror(number)} [{errno_name(number)}]{more}", cause=cause, hint=hint
-        )
+        super().__init__(f"{call}{where}: {os.strerror(number)} [{errno_name(number)}]{more}", cause=cause, hint=hint)
         self.call = call
         self.errno = number
         self.path = path

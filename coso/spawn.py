@@ -23,7 +23,11 @@ def spawn(words: list[str], text: str = "") -> tuple[int, str]:
     """
     in_read, in_write = os.pipe2(os.O_CLOEXEC)
     out_read, out_write = os.pipe2(os.O_CLOEXEC)
-    actions = [(os.POSIX_SPAWN_DUP2, in_read, 0), (os.POSIX_SPAWN_DUP2, out_write, 1), (os.POSIX_SPAWN_DUP2, out_write, 2)]
+    actions = [
+        (os.POSIX_SPAWN_DUP2, in_read, 0),
+        (os.POSIX_SPAWN_DUP2, out_write, 1),
+        (os.POSIX_SPAWN_DUP2, out_write, 2),
+    ]
     try:
         # A runtime blocks signals to forward them; its helpers must not inherit that.
         pid = os.posix_spawn(words[0], words, os.environ, file_actions=actions, setsigmask=[])

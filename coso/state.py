@@ -22,3 +22,17 @@ def make_directories(*paths: str) -> None:
     for path in paths:
         if not os.path.isdir(path):
             os.makedirs(path, 0o700, exist_ok=True)
+
+
+def remove_empty_directories() -> None:
+    """Remove the state directories that hold nothing any more, so that the machine is as before."""
+    network = f"{RUN}/network"
+    lock = f"{network}/lock"
+    if os.path.exists(lock) and set(os.listdir(network)) <= {"lock", "leases"} and not os.listdir(f"{network}/leases"):
+        os.unlink(lock)
+    places = (JOURNALS, USER_RANGES, f"{network}/leases", network, RUN, LAYERS, f"{LIB}/provisioning", LIB)
+    for place in places:
+        try:
+            os.rmdir(place)
+        except OSError:
+            continue

@@ -57,9 +57,7 @@ def hierarchies() -> list[Hierarchy]:
     return found
 
 
-def create(
-    name: str, here: list[Hierarchy], resources: Resources, record: Callable[..., None]
-) -> Membership:
+def create(name: str, here: list[Hierarchy], resources: Resources, record: Callable[..., None]) -> Membership:
     """Make the cgroups in the hierarchies `here`, set the limits, and open what a process needs to enter them.
 
     `record` is told how to undo each directory before it is made.

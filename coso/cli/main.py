@@ -49,7 +49,9 @@ def _command(words: list[str]) -> Callable[[list[str]], int]:
         return run.main
     from coso.errors import UsageError
 
-    raise UsageError(f"coso has no command {first!r}", hint="see `coso --help`; to run a command: `coso run IMAGE COMMAND`")
+    raise UsageError(
+        f"coso has no command {first!r}", hint="see `coso --help`; to run a command: `coso run IMAGE COMMAND`"
+    )
 
 
 def _help(_: list[str]) -> int:

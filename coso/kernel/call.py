@@ -39,6 +39,7 @@ NUMBERS = {
     "pidfd_send_signal": 424,
     "pivot_root": 155,
     "prctl": 157,
+    "renameat2": 316,
     "seccomp": 317,
     "setdomainname": 171,
     "sethostname": 170,

@@ -50,9 +50,7 @@ def clone3(flags: int, cgroup: int = -1) -> tuple[int, int]:
     view = buffer(pidfd)
     if cgroup >= 0:
         flags |= CLONE_INTO_CGROUP
-    args = pack(
-        "11Q", flags | CLONE_PIDFD, _address(view), 0, 0, SIGCHLD, 0, 0, 0, 0, 0, max(cgroup, 0)
-    )
+    args = pack("11Q", flags | CLONE_PIDFD, _address(view), 0, 0, SIGCHLD, 0, 0, 0, 0, 0, max(cgroup, 0))
     interpreter_hook("PyOS_BeforeFork")
     pid = raw("clone3", args, len(args))
     if pid == 0:

@@ -101,5 +101,3 @@ def explaining_observer(container: Container) -> steps.Observer:
             container.theirs.send("step", step.name, (perf_counter_ns() - begun) // 1000)
 
     return observe
-
-

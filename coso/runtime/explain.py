@@ -19,8 +19,7 @@ def explainer() -> Callable[[Step, int], None]:
         nonlocal number
         number += 1
         sys.stderr.write(
-            f"{number:3} {step.name:<22} {step.call}  {microseconds} µs\n"
-            f"      {step.what}: {step.why}  [{step.man}]\n"
+            f"{number:3} {step.name:<22} {step.call}  {microseconds} µs\n      {step.what}: {step.why}  [{step.man}]\n"
         )
         sys.stderr.flush()
 

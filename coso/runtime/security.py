@@ -46,7 +46,10 @@ def filter_calls(container: Container) -> None:
             seccomp.install(program(process.capabilities.bounding))
         except KernelError as error:
             raise KernelError(
-                "seccomp", error.errno, cause="a kernel without CONFIG_SECCOMP_FILTER", hint="--security-opt seccomp=unconfined"
+                "seccomp",
+                error.errno,
+                cause="a kernel without CONFIG_SECCOMP_FILTER",
+                hint="--security-opt seccomp=unconfined",
             ) from None
 
 

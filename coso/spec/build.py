@@ -103,7 +103,9 @@ def _environment(words: Words, terminal: bool) -> tuple[str, ...]:
     for text in words.all("env"):
         name, equals, content = text.partition("=")
         if not name or "\0" in text:
-            raise UsageError(f"--env {text!r} has no name", hint="write NAME=value, or NAME to pass the host's value on")
+            raise UsageError(
+                f"--env {text!r} has no name", hint="write NAME=value, or NAME to pass the host's value on"
+            )
         if equals:
             variables[name] = content
         elif name in os.environ:
