@@ -70,14 +70,10 @@ def fs_setup(
         **OUTPUT,
     }
 )
-def net_setup(
-    _: Context, forward: str = "policy", check: bool = False, diff: bool = False, json: bool = False
-) -> None:
+def net_setup(_: Context, forward: str = "policy", check: bool = False, diff: bool = False, json: bool = False) -> None:
     """Install what a container's network needs, and let the host forward packets."""
     _finish(
-        lambda: setups.carry_out(
-            "net-setup", setups.net_setup(forward=forward), check=check, diff=diff, as_json=json
-        )
+        lambda: setups.carry_out("net-setup", setups.net_setup(forward=forward), check=check, diff=diff, as_json=json)
     )
 
 

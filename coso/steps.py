@@ -30,7 +30,7 @@ class Step:
     execute: Callable[[Any], None]
 
 
-class FailedStep(Exception):  # noqa: N818: a wrapper on its way to becoming a StartError, never shown
+class FailedStep(Exception):  # noqa: N818  # on its way to becoming a StartError, never shown
     """Which step failed; the reason is its `__cause__`."""
 
     def __init__(self, step: Step) -> None:

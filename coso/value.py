@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
     @dataclass_transform(frozen_default=True)
-    def value(cls: type[T]) -> type[T]: ...
+    def value(cls: type[T]) -> type[T]:
+        """Turn an annotated class into a frozen, slotted value."""
 
 else:
 
@@ -64,8 +65,8 @@ def _repr(self: Any) -> str:
 
 def _eq(self: Any, other: Any) -> bool:
     if type(self) is not type(other):
-        return NotImplemented
-    return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+        return False
+    return all(bool(getattr(self, name) == getattr(other, name)) for name in self.__slots__)
 
 
 def _frozen(self: Any, name: str, _: Any) -> None:

@@ -58,7 +58,7 @@ def name_attribute(name: str) -> bytes:
 
 
 def link_header(index: int = 0, up: bool = False) -> bytes:
-    """struct ifinfomsg."""
+    """Struct ifinfomsg."""
     flags = IFF_UP if up else 0
     return pack("BxHiII", AF_UNSPEC, 0, index, flags, flags)
 
@@ -162,7 +162,7 @@ def request(end: socket, *messages: Message) -> None:
         raise failure
 
 
-class Refused(NetworkError):
+class RefusedError(NetworkError):
     """The kernel refused a message; `errno` says why."""
 
     errno = 0
@@ -171,7 +171,7 @@ class Refused(NetworkError):
 def refusal(message: Message, number: int, words: str) -> NetworkError:
     """The error for a refused message."""
     more = f" ({words})" if words else ""
-    error = Refused(f"cannot {message.purpose}: {os.strerror(number)} [{errno_name(number)}]{more}")
+    error = RefusedError(f"cannot {message.purpose}: {os.strerror(number)} [{errno_name(number)}]{more}")
     error.errno = number
     return error
 

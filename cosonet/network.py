@@ -52,7 +52,7 @@ class Network:
         return f"{lease.to_text(self.base)}/{self.length}"
 
 
-class locked:  # noqa: N801: used like the function it would be, were contextlib not 4 ms to import
+class locked:  # noqa: N801  # used like the function it would be, were contextlib not 4 ms to import
     """Hold the network's lock: `with locked(): …`."""
 
     def __enter__(self) -> None:
@@ -116,7 +116,7 @@ def remove() -> None:
     with netlink.connect() as end:
         try:
             netlink.request(end, netlink.delete_link(BRIDGE))
-        except netlink.Refused as error:
+        except netlink.RefusedError as error:
             if error.errno != ENODEV:
                 raise
     if os.path.exists(STATE):

@@ -180,9 +180,10 @@ def verify(path: str, release: Release) -> None:
             for digest in sums.values():
                 digest.update(chunk)
     for kind, digest in sums.items():
-        if digest.hexdigest() != getattr(release, kind):
+        is_, should_be = digest.hexdigest(), getattr(release, kind)
+        if is_ != should_be:
             raise VerificationError(
-                f"the {kind} of {release.url} is {digest.hexdigest()[:16]}… and should be {getattr(release, kind)[:16]}…",
+                f"the {kind} of {release.url} is {is_[:16]}… and should be {should_be[:16]}…",
                 cause="a damaged or forged file",
                 hint="try another mirror; nothing was unpacked",
             )

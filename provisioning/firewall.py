@@ -80,8 +80,8 @@ def which(program: str) -> str:
     variant = "legacy" if "legacy" in os.path.realpath(find(program)) else "nf_tables"
     if program != "iptables":
         return f"{variant}: it has a filter table of its own in the kernel, which every packet passes too"
-    other = "nf_tables" if variant == "legacy" else "legacy"
-    both = f", and the {other} variant is there too" if find(f"iptables-{'nft' if other != 'legacy' else other}") else ""
+    other = "nft" if variant == "legacy" else "legacy"
+    both = f", and iptables-{other} is there too" if find(f"iptables-{other}") else ""
     return f"{variant}: the system's own `iptables`{both}"
 
 

@@ -57,7 +57,9 @@ def finish(setup: str, results: list[Result], *, check: bool, as_json: bool) -> 
     counts = Counter(result.status for result in results)
     recap = {status: counts[status] for status in STATUSES}
     if as_json:
-        print(json.dumps({"setup": setup, "check": check, "results": [asdict(item) for item in results], "recap": recap}))
+        print(
+            json.dumps({"setup": setup, "check": check, "results": [asdict(item) for item in results], "recap": recap})
+        )
     else:
         print(f"{setup}: " + " ".join(f"{status}={count}" for status, count in recap.items()))
     if recap["failed"]:

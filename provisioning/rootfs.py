@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from coso.errors import DownloadError, ProvisionError
+from coso.errors import DownloadError, ProvisionError, ReleaseError
 from coso.images.rootfs import check_owner, os_release
 from coso.kernel.call import call
 from provisioning import alpine, busybox, record
@@ -64,7 +65,7 @@ class Rootfs:
             return {"id": "busybox", "version": busybox.version()}, ""
         try:
             release = alpine.find(alpine.mirrors(self.mirror), self.branch, self.version)
-        except alpine.ReleaseError:
+        except ReleaseError:
             raise
         except DownloadError as error:
             if self.source == "alpine":
@@ -177,7 +178,7 @@ class _Progress:
 
     def __init__(self, release: Release) -> None:
         self._release = release
-        self._bar: object = None
+        self._stop: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Progress:
         if not sys.stdout.isatty():
@@ -188,11 +189,8 @@ class _Progress:
         bar = Progress(*columns, transient=True)
         task = bar.add_task(self._release.file, total=self._release.size or None)
         bar.start()
-        self._bar = bar
+        self._stop = bar.stop
         return lambda done: bar.update(task, completed=done)
 
     def __exit__(self, *_: object) -> None:
-        from rich.progress import Progress
-
-        if isinstance(self._bar, Progress):
-            self._bar.stop()
+        self._stop()

@@ -47,7 +47,7 @@ def hierarchies() -> list[Hierarchy]:
     found = []
     with open("/proc/self/mounts") as mounts:
         for line in mounts:
-            source, path, kind, options = line.split()[:4]
+            _, path, kind, options = line.split()[:4]
             if kind == "cgroup2":
                 found.append(Hierarchy(2, path, tuple(_read(f"{path}/cgroup.controllers").split())))
             elif kind == "cgroup":

@@ -68,8 +68,8 @@ class _Procedure(CFuncPtr):
     _restype_ = None
 
 
-_libc = dlopen(None, 0)
-_syscall = _Function(dlsym(_libc, "syscall"))  # type: ignore[call-arg]
+_libc = dlopen(None, 0)  # type: ignore[arg-type]
+_syscall = _Function(dlsym(_libc, "syscall"))
 
 
 def buffer(data: bytearray) -> object:
@@ -98,4 +98,4 @@ def call(name: str, *args: object, path: str = "") -> int:
 
 def interpreter_hook(name: str) -> None:
     """Call one of CPython's PyOS_*Fork* functions, which fork(2) wrappers owe the interpreter."""
-    _Procedure(dlsym(_libc, name))()  # type: ignore[call-arg]
+    _Procedure(dlsym(_libc, name))()

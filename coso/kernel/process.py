@@ -129,7 +129,7 @@ def pidfd_send_signal(pidfd: int, number: int) -> bool:
 
 
 def prctl(option: int, *args: int) -> int:
-    """prctl(2)."""
+    """Change a property of the calling thread (prctl(2))."""
     padded = list(args) + [0] * (4 - len(args))
     return call("prctl", option, *padded)
 

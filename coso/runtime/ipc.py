@@ -1,11 +1,12 @@
-"""The IPC namespace, and the keyring: System V objects, POSIX queues and keys of one's own (ipc_namespaces(7), keyrings(7))."""
+"""The IPC namespace, and the keyring: queues, semaphores and keys of one's own (ipc_namespaces(7), keyrings(7))."""
 
 from __future__ import annotations
 
-from coso.kernel.process import CLONE_NEWIPC as FLAG  # noqa: F401
-from coso.kernel.process import join_new_session_keyring
+from coso.kernel.process import CLONE_NEWIPC, join_new_session_keyring
 from coso.runtime.container import Container
 from coso.steps import Step
+
+FLAG = CLONE_NEWIPC
 
 
 def leave_keyring(_: Container) -> None:

@@ -34,7 +34,7 @@ class Journal:
         """Write down how the next change is undone; `kind` names a function of coso.runtime.undo."""
         record = (kind, *words)
         self._records.append(record)
-        os.write(self._fd, f"{ascii(record)}\n".encode())
+        os.write(self._fd, f"{record!a}\n".encode())
 
     def undo(self) -> list[str]:
         """Undo everything, last change first, and remove the journal; return what could not be undone.

@@ -15,11 +15,13 @@ import stat
 from coso.errors import KernelError
 from coso.kernel import mount
 from coso.kernel.path import make_in_root, open_in_root
-from coso.kernel.process import CLONE_NEWNS as FLAG  # noqa: F401
+from coso.kernel.process import CLONE_NEWNS
 from coso.runtime.container import Container
 from coso.spec import Volume
 from coso.state import LAYERS, make_directories
 from coso.steps import Step
+
+FLAG = CLONE_NEWNS
 
 # Any directory that exists everywhere serves; the child covers it in its own mount namespace only.
 BASE = "/tmp"

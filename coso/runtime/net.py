@@ -16,11 +16,12 @@ from fcntl import ioctl
 
 from coso import launcher
 from coso.errors import MissingError, NetworkError
-from coso.kernel.process import CLONE_NEWNET as FLAG  # noqa: F401
-from coso.kernel.process import start_time
+from coso.kernel.process import CLONE_NEWNET, start_time
 from coso.runtime.container import Container
 from coso.spawn import spawn
 from coso.steps import Step
+
+FLAG = CLONE_NEWNET
 
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"

@@ -10,8 +10,9 @@ from __future__ import annotations
 import _signal
 import os
 
-from coso.kernel.process import CLONE_NEWPID as FLAG  # noqa: F401
-from coso.kernel.process import PR_SET_DUMPABLE, prctl
+from coso.kernel.process import CLONE_NEWPID, PR_SET_DUMPABLE, prctl
+
+FLAG = CLONE_NEWPID
 
 FORWARDED = frozenset((1, 2, 3, 10, 12, 15, 28))
 SIGCHLD, SIGTTIN, SIGTTOU = 17, 21, 22

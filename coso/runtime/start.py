@@ -12,6 +12,7 @@ import sys
 
 from coso import steps
 from coso.errors import CosoError, KernelError, PrivilegeError, StartError, from_os_error
+from coso.kernel.process import start_time
 from coso.runtime import channel, child, console, journal, net, plan
 from coso.runtime.container import Container
 from coso.runtime.pid import FORWARDED, SIGCHLD
@@ -59,7 +60,7 @@ def check(spec: Spec) -> None:
     if "network" in spec.namespaces:
         net.check_helper(spec.network)
     if spec.process.rlimits:
-        import resource  # noqa: F401: for the child, which can import nothing
+        import resource  # noqa: F401  # for the child, which can import nothing
 
 
 def _start(container: Container, explain: Explainer | None) -> None:
@@ -71,7 +72,7 @@ def _start(container: Container, explain: Explainer | None) -> None:
     steps.execute([plan.clone(spec, child.run)], container, observe)
     container.theirs.close()
     steps.execute(plan.after_clone(spec), container, observe)
-    container.journal.record("kill", str(container.pid), str(net.start_time(container.pid)))
+    container.journal.record("kill", str(container.pid), str(start_time(container.pid)))
     if container.has("user"):
         console.give_pipes(container.first_id)
     layers = (container.layers,) if container.has("user") else ()

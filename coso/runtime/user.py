@@ -11,12 +11,14 @@ from __future__ import annotations
 import os
 
 from coso.errors import CosoError
-from coso.kernel.process import CLONE_NEWUSER as FLAG  # noqa: F401
+from coso.kernel.process import CLONE_NEWUSER
 from coso.runtime import journal
 from coso.runtime.container import Container
 from coso.runtime.undo import remove_link
 from coso.state import USER_RANGES, make_directories
 from coso.steps import Step
+
+FLAG = CLONE_NEWUSER
 
 FIRST_ID = 0x70000000
 RANGE = 65536

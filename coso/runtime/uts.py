@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from coso.kernel.call import call
-from coso.kernel.process import CLONE_NEWUTS as FLAG  # noqa: F401
+from coso.kernel.process import CLONE_NEWUTS
 from coso.runtime.container import Container
 from coso.steps import Step
+
+FLAG = CLONE_NEWUTS
 
 
 def set_names(container: Container) -> None:
