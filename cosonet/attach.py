@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import os
 import time
-from _socket import AF_INET, SOCK_CLOEXEC, SOCK_DGRAM, inet_aton
-from _struct import pack, unpack
-from fcntl import ioctl
+from _socket import inet_aton
 
 from coso.errors import KernelError, NetworkError
 from coso.kernel.process import CLONE_NEWNET, setns, start_time
 from cosonet import lease, netlink, network
 
 INTERFACE = "eth0"
-SIOCGIFINDEX = 0x8933
-FORWARDING = "3"
+FORWARDING = 3
 PATIENCE = 2.0
 
 
@@ -71,21 +68,20 @@ def _check_forwarding() -> None:
 def _connect(shared: network.Network, address: str, namespace: int) -> None:
     name = f"coso-{os.urandom(4).hex()}"
     raw = inet_aton(address)
-    with open(f"/sys/class/net/{shared.bridge}/ifindex") as file:
-        bridge = int(file.read())
-    inside, control = _sockets_in(namespace)
-    with inside, control, netlink.connect() as outside:
+    inside, inside_control = _sockets_in(namespace)
+    with inside, inside_control, netlink.connect() as outside, netlink.control() as control:
+        bridge = netlink.index_of(control, shared.bridge)
         veth = netlink.new_veth(name, bridge, shared.mtu, INTERFACE, network.mac(raw), namespace)
         netlink.request(outside, veth)
         try:
-            index = _index(control, INTERFACE)
+            index = netlink.index_of(inside_control, INTERFACE)
             netlink.request(
                 inside,
                 netlink.new_address(index, raw, shared.length, inet_aton(shared.broadcast)),
                 netlink.link_up(index),
                 netlink.new_default_route(inet_aton(shared.gateway)),
             )
-            _await_forwarding(name)
+            _await_forwarding(outside, name, netlink.index_of(control, name))
         except BaseException:
             netlink.request(outside, netlink.delete_link(name))
             raise
@@ -97,7 +93,7 @@ def _sockets_in(namespace: int) -> tuple[netlink.Socket, netlink.Socket]:
     try:
         setns(namespace, CLONE_NEWNET)
         try:
-            inside, control = netlink.connect(), netlink.Socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC)
+            inside, control = netlink.connect(), netlink.control()
         finally:
             setns(home, CLONE_NEWNET)
     except KernelError as error:
@@ -107,17 +103,11 @@ def _sockets_in(namespace: int) -> tuple[netlink.Socket, netlink.Socket]:
     return inside, control
 
 
-def _index(control: netlink.Socket, name: str) -> int:
-    index: int = unpack("16si20x", ioctl(control.fileno(), SIOCGIFINDEX, pack("16si20x", name.encode(), 0)))[1]
-    return index
-
-
-def _await_forwarding(name: str) -> None:
+def _await_forwarding(end: netlink.Socket, name: str, index: int) -> None:
     """Wait until the bridge forwards from and to the new port, normally at once."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        with open(f"/sys/class/net/{name}/brport/state") as file:
-            if file.read().strip() == FORWARDING:
-                return
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if netlink.port_state(end, index) == FORWARDING:
+            return
         time.sleep(0.0002)
     raise NetworkError(f"the bridge does not forward from {name} after {PATIENCE:.0f} s", hint="see `bridge link`")

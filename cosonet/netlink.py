@@ -8,21 +8,23 @@ unit tests hold each byte against pyroute2's own encoder.
 from __future__ import annotations
 
 import os
-from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, socket
-from _struct import pack, unpack_from
+from _socket import AF_INET, AF_NETLINK, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_RAW, socket
+from _struct import pack, unpack, unpack_from
+from fcntl import ioctl
 
 from coso.errors import NetworkError, errno_name
 
 # include/uapi/linux/netlink.h, rtnetlink.h, if_link.h, if_addr.h
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x4, 0x200, 0x400
 NLMSG_ERROR = 2
-RTM_NEWLINK, RTM_DELLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 17, 20, 24
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 17, 18, 20, 24
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
-INFO_KIND, INFO_DATA, VETH_INFO_PEER = 1, 2, 1
+INFO_KIND, INFO_DATA, INFO_SLAVE_DATA, VETH_INFO_PEER, BRPORT_STATE = 1, 2, 5, 1, 1
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST = 1, 2, 4
 RTA_GATEWAY = 5
-AF_INET, AF_UNSPEC = 2, 0
+AF_UNSPEC = 0
 IFF_UP = 1
+SIOCGIFINDEX, SIOCGIFMTU = 0x8933, 0x8921
 RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RTN_UNICAST = 254, 4, 0, 1
 SOL_NETLINK, NETLINK_EXT_ACK, NLMSGERR_ATTR_MSG = 270, 11, 1
 
@@ -134,6 +136,51 @@ class Socket(socket):
         self.close()
 
 
+def control() -> Socket:
+    """A socket for interface requests in the caller's network namespace of the moment (netdevice(7))."""
+    return Socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC)
+
+
+def index_of(end: Socket, name: str) -> int:
+    """The index of an interface, 0 when there is none; by ioctl, as /sys shows the namespace it was mounted in."""
+    return _ask(end, SIOCGIFINDEX, name)
+
+
+def mtu_of(end: Socket, name: str) -> int:
+    """The MTU of an interface, 0 when there is none."""
+    return _ask(end, SIOCGIFMTU, name)
+
+
+def _ask(end: Socket, question: int, name: str) -> int:
+    try:
+        answer: int = unpack("16si20x", ioctl(end.fileno(), question, pack("16si20x", name.encode(), 0)))[1]
+    except OSError:
+        return 0
+    return answer
+
+
+def port_state(end: Socket, index: int) -> int:
+    """The state of a bridge's port: 3 is forwarding (IFLA_BRPORT_STATE, br_get_link)."""
+    message = Message("ask for the link", RTM_GETLINK, NLM_F_REQUEST, link_header(index))
+    end.send(message.encode(0))
+    data = end.recv(65536)
+    info = find_attribute(data[16 + 16 : unpack_from("I", data)[0]], IFLA_LINKINFO)
+    return int.from_bytes(find_attribute(find_attribute(info, INFO_SLAVE_DATA), BRPORT_STATE), "little")
+
+
+def find_attribute(data: bytes, wanted: int) -> bytes:
+    """The content of the first attribute of a kind, empty when there is none."""
+    at = 0
+    while at + 4 <= len(data):
+        size, kind = unpack_from("HH", data, at)
+        if size < 4:
+            break
+        if kind & 0x3FFF == wanted:  # Less NLA_F_NESTED and NLA_F_NET_BYTEORDER.
+            return data[at + 4 : at + size]
+        at += (size + 3) & ~3
+    return b""
+
+
 def connect() -> Socket:
     """A routing socket in the caller's network namespace of the moment."""
     end = Socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0)
@@ -178,12 +225,4 @@ def refusal(message: Message, number: int, words: str) -> NetworkError:
 
 def _kernel_words(message: bytes) -> str:
     """The extended acknowledgement's text, behind the header, the errno and the header of the request."""
-    at = 16 + 4 + 16
-    while at + 4 <= len(message):
-        size, kind = unpack_from("HH", message, at)
-        if size < 4:
-            break
-        if kind == NLMSGERR_ATTR_MSG:
-            return message[at + 4 : at + size].rstrip(b"\0").decode(errors="replace")
-        at += (size + 3) & ~3
-    return ""
+    return find_attribute(message[16 + 4 + 16 :], NLMSGERR_ATTR_MSG).rstrip(b"\0").decode(errors="replace")

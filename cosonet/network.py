@@ -25,6 +25,7 @@ CANDIDATES = tuple((10 << 24) + (second << 16) for second in (201, 202, 203, 211
     (172 << 24) + (second << 16) for second in (29, 28, 27)
 )
 ENODEV = 19
+USUAL_MTU = 1500
 
 
 @value
@@ -124,11 +125,8 @@ def remove() -> None:
 
 
 def _index(name: str) -> int:
-    try:
-        with open(f"/sys/class/net/{name}/ifindex") as file:
-            return int(file.read())
-    except FileNotFoundError:
-        return 0
+    with netlink.control() as end:
+        return netlink.index_of(end, name)
 
 
 def mac(address: bytes) -> bytes:
@@ -164,6 +162,6 @@ def outer_mtu() -> int:
         for line in file.readlines()[1:]:
             words = line.split()
             if words[1] == "00000000":
-                with open(f"/sys/class/net/{words[0]}/mtu") as mtu:
-                    return max(576, int(mtu.read()))
-    return 1500
+                with netlink.control() as end:
+                    return netlink.mtu_of(end, words[0]) or USUAL_MTU
+    return USUAL_MTU

@@ -37,7 +37,7 @@ def unpack(archive: str, target: str) -> None:
                 name = _checked_name(archive, member)
                 if name:
                     _unpack_one(tar, root, name, member)
-                if member.isdir():
+                if member.isdir() and not os.path.islink(os.path.join(target, name)):
                     directories.append((name, member))
         for name, member in reversed(directories):
             _set_time(root, name, member)

@@ -39,12 +39,7 @@ class Words:
 
     def on(self, name: str, default: bool = False) -> bool:
         """Whether a switch is on; `--switch=false` turns it off."""
-        if name not in self.options:
-            return default
-        text = self.options[name][-1].lower()
-        if text not in ("true", "1", "yes", "false", "0", "no"):
-            raise UsageError(f"--{name} is a switch: it takes true or false, not {text!r}")
-        return text in ("true", "1", "yes")
+        return self.options[name][-1] == "true" if name in self.options else default
 
 
 def parse(table: tuple[Option, ...], words: list[str], command: str) -> Words:
@@ -76,6 +71,8 @@ def parse(table: tuple[Option, ...], words: list[str], command: str) -> Words:
 
 
 def _keep(found: dict[str, list[str]], option: Option, text: str) -> None:
+    if not option.argument and text not in ("true", "false"):
+        raise UsageError(f"--{option.name} is a switch: it takes true or false, not {text!r}")
     if option.name in found and option.argument and not option.repeated:
         raise UsageError(f"--{option.name} is given twice: {found[option.name][0]!r} and {text!r}")
     found.setdefault(option.name, []).append(text)

@@ -35,6 +35,13 @@ def mask(names: tuple[str, ...]) -> int:
     return bits
 
 
+def permitted() -> tuple[str, ...]:
+    """The names of the caller's own permitted capabilities: the most it can give away."""
+    with open("/proc/self/status") as file:
+        bits = next(int(line.split()[1], 16) for line in file if line.startswith("CapPrm:"))
+    return tuple(name for name, number in NUMBERS.items() if bits >> number & 1)
+
+
 def limit_bounding(keep: int) -> None:
     """Drop from the bounding set whatever is not in `keep`; numbers the kernel does not know end the list."""
     for number in range(64):

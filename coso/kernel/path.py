@@ -30,28 +30,45 @@ def open_in_root(root: int, path: str, flags: int = os.O_PATH, mode: int = 0) ->
     return result
 
 
-def make_in_root(root: int, path: str, *, directory: bool) -> int:
-    """Open `path` in `root`, making it and its parents where they are missing; an O_PATH descriptor."""
+def make_in_root(root: int, path: str, *, directory: bool, links: int = 8) -> int:
+    """Open `path` in `root`, making it and its parents where they are missing; an O_PATH descriptor.
+
+    A link that points nowhere (`/etc/resolv.conf` in many images) is followed
+    inside the root, and what it points to is made; at most `links` of them.
+    """
     try:
         return open_in_root(root, path)
     except KernelError as error:
-        if error.errno != errno.ENOENT:
+        if error.errno != errno.ENOENT or not links:
             raise
     done = ""
     names = [name for name in path.split("/") if name not in ("", ".")]
     for index, name in enumerate(names):
-        last = index == len(names) - 1
-        parent = open_in_root(root, done or "/", os.O_PATH | os.O_DIRECTORY)
-        try:
-            if last and not directory:
-                os.close(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=parent))
-            else:
-                os.mkdir(name, 0o755, dir_fd=parent)
-        except FileExistsError:
-            pass
-        except OSError as error:
-            raise KernelError("mkdirat", error.errno or 0, f"{done}/{name}") from None
-        finally:
-            os.close(parent)
+        is_directory = directory or index < len(names) - 1
+        link = _make_one(root, done, name, directory=is_directory)
+        if link:
+            place = link if link.startswith("/") else f"{done}/{link}"
+            os.close(make_in_root(root, place, directory=is_directory, links=links - 1))
         done = f"{done}/{name}"
     return open_in_root(root, path)
+
+
+def _make_one(root: int, done: str, name: str, *, directory: bool) -> str:
+    """Make one component, or return where the link in its place points."""
+    parent = open_in_root(root, done or "/", os.O_PATH | os.O_DIRECTORY)
+    try:
+        if directory:
+            os.mkdir(name, 0o755, dir_fd=parent)
+        else:
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            os.close(os.open(name, flags, 0o644, dir_fd=parent))
+    except FileExistsError:
+        try:
+            return os.readlink(name, dir_fd=parent)
+        except OSError:
+            return ""
+    except OSError as error:
+        raise KernelError("mkdirat", error.errno or 0, f"{done}/{name}") from None
+    finally:
+        os.close(parent)
+    return ""

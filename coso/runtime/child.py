@@ -22,6 +22,8 @@ def run(container: Container) -> None:
     """Execute the child's steps and become the command; never returns."""
     try:
         container.ours.close()
+        # A session of its own: the caller's terminal cannot be typed into, nor its Ctrl-C reach the command twice.
+        os.setsid()
         _enter(container)
     except steps.FailedStep as failure:
         _report(container, failure.step.name, failure.__cause__)
@@ -81,7 +83,7 @@ def error_from(container: str, words: list[str]) -> CosoError:
     from coso import errors
 
     step, number, kind, message, cause, hint = words
-    wanted = getattr(errors, kind, StartError)
+    wanted = getattr(errors, kind, None)
     if isinstance(wanted, type) and issubclass(wanted, StartError):
         return wanted(container, step, message, number=int(number), cause=cause, hint=hint)
     return StartError(container, step, f"cannot {step}: {message}", number=int(number), cause=cause, hint=hint)

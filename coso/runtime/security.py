@@ -67,7 +67,12 @@ def become_user(container: Container) -> None:
     os.setresuid(account.uid, account.uid, account.uid)
     if account.uid == 0 or sets.ambient:
         masks = (sets.effective, sets.permitted, sets.inheritable)
-        capability.capset(*(capability.mask(names) for names in masks))
+        try:
+            capability.capset(*(capability.mask(names) for names in masks))
+        except KernelError as error:
+            lacking = sorted(set(sets.permitted) - set(capability.permitted()))
+            cause = f"the caller itself lacks {', '.join(lacking)}" if lacking else ""
+            raise KernelError("capset", error.errno, cause=cause, hint="leave these out of --cap-add") from None
         capability.set_ambient(capability.mask(sets.ambient))
     else:
         capability.capset(0, 0, 0)

@@ -45,6 +45,10 @@ def spec_from(words: Words, rootfs: str, command: tuple[str, ...], *, on_termina
             "-t and -i are given, and standard input is not a terminal",
             hint="leave out -t when input comes from a pipe or a file",
         )
+    if not words.on("rm", True):
+        raise UsageError(
+            "--rm=false: a container cannot be kept after its end yet", hint="leave --rm out; -v keeps what is written"
+        )
     namespaces = _namespaces(words)
     hostname = words.last("hostname")
     if hostname and "uts" not in namespaces:
@@ -120,15 +124,17 @@ def _directory(text: str) -> str:
 
 
 def _capabilities(words: Words) -> Capabilities:
-    from coso.kernel.capability import NUMBERS
+    from coso.kernel.capability import NUMBERS, permitted
 
+    # A user namespace has every capability over itself; the host's root has those that it was left with.
+    every = permitted() if words.last("userns") == "host" else tuple(NUMBERS)
     kept = list(defaults.CAPABILITIES)
     for option in ("cap-drop", "cap-add"):
         for text in words.all(option):
             name = text.upper() if text.upper().startswith("CAP_") else f"CAP_{text.upper()}"
             if name != "CAP_ALL" and name not in NUMBERS:
                 raise UsageError(f"--{option} {text!r} is no capability", hint="see capabilities(7)")
-            names = list(NUMBERS) if name == "CAP_ALL" else [name]
+            names = list(every) if name == "CAP_ALL" else [name]
             others = [item for item in kept if item not in names]
             kept = others if option == "cap-drop" else others + names
     names_kept = tuple(sorted(kept, key=NUMBERS.__getitem__))

@@ -1,0 +1,53 @@
+"""The tree keeps its own rules: the linters are tests, as they are in CI."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = {
+    "format": ["ruff", "format", "--check", "."],
+    "lint": ["ruff", "check", "."],
+    "types": ["mypy"],
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_tree_passes(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *PROGRAMS[name]], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_nothing_lower_imports_anything_higher() -> None:
+    """The direction of ARCHITECTURE.md: each room imports only rooms above it in this table."""
+    order = ["errors", "value", "state", "kernel", "spec", "steps", "spawn", "launcher", "cgroups", "images"]
+    allowed = {room: set(order[: order.index(room) + 1]) for room in order}
+    allowed["runtime"] = {*order, "runtime"}
+    allowed["cosonet"] = {"errors", "value", "state", "kernel", "spawn", "cli"}
+    for room, may in allowed.items():
+        base = ROOT / room if room == "cosonet" else ROOT / "coso" / room
+        files = base.rglob("*.py") if base.is_dir() else [base.with_suffix(".py")]
+        for file in files:
+            text = file.read_text().replace("from coso import", "from coso.")
+            used = set(re.findall(r"from coso\. ?(\w+)", text)) | set(re.findall(r"import coso\.(\w+)", text))
+            used -= {"__version__"}
+            if file.name == "build.py":
+                used -= {"cli"}  # The words' type, for the type checker only.
+            assert used <= may | {room}, (str(file), used - may)
+
+
+def test_no_module_outgrows_its_reader() -> None:
+    long = {
+        str(file.relative_to(ROOT)): count
+        for room in ("coso", "cosonet", "provisioning")
+        for file in (ROOT / room).rglob("*.py")
+        if (count := len(file.read_text().splitlines())) > 400
+    }
+    assert long == {}
