@@ -27,6 +27,11 @@ def attach(pid: int) -> str:
     namespace = _open_namespace(pid)
     try:
         _check_forwarding()
+        if lease.of(pid, started):
+            raise NetworkError(
+                f"process {pid} is connected already, with {lease.of(pid, started)[0]}",
+                hint=f"`cosonet release -pid {pid}` gives the address back",
+            )
         with network.locked():
             shared = network.ensure()
             address = lease.take(pid, started, shared.base, shared.length)

@@ -66,9 +66,14 @@ def take(pid: int, started: int, network: int, length: int) -> str:
     )
 
 
+def of(pid: int, started: int) -> list[str]:
+    """The addresses leased to a process."""
+    return [lease.address for lease in leases() if (lease.pid, lease.started) == (pid, started)]
+
+
 def give_back(pid: int, started: int) -> list[str]:
     """End a process's leases; return their addresses."""
-    mine = [lease.address for lease in leases() if (lease.pid, lease.started) == (pid, started)]
+    mine = of(pid, started)
     for address in mine:
         os.unlink(f"{DIRECTORY}/{address}")
     return mine

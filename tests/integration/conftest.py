@@ -8,6 +8,7 @@ Debian is installed by the project's own set-up.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 import time
@@ -32,6 +33,7 @@ from provisioning.system import Package  # noqa: E402
 ROOT = Path(__file__).resolve().parents[2]
 Completed = subprocess.CompletedProcess[str]
 Coso = Callable[..., Completed]
+Start = Callable[..., "subprocess.Popen[str]"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,8 +50,11 @@ def _own_network(_packages: None) -> Iterator[None]:
     unshare(CLONE_NEWNET)
     subprocess.run([find("ip"), "link", "set", "lo", "up"], check=True)
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    BEFORE.update(_of_coso())
     yield
+    collect()
     release.remove_unused()
+    shutil.rmtree(STATE)
 
 
 @pytest.fixture(scope="session")
@@ -168,8 +173,15 @@ def eventually(holds: Callable[[], object], seconds: float = 10.0) -> bool:
     return bool(holds())
 
 
+BEFORE: set[str] = set()
+
+
 def leftovers() -> list[str]:
-    """Everything of coso's that is on this machine now."""
+    """What coso has left on this machine since the session began."""
+    return [item for item in _of_coso() if item not in BEFORE]
+
+
+def _of_coso() -> list[str]:
     found: list[str] = []
     for directory in (state.JOURNALS, state.USER_RANGES, state.LAYERS, f"{state.RUN}/network/leases"):
         found += [f"{directory}/{name}" for name in os.listdir(directory)] if os.path.isdir(directory) else []
@@ -186,9 +198,11 @@ def leftovers() -> list[str]:
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         try:
             mapping = Path(f"/proc/{pid}/uid_map").read_text().split()
+            zombie = ") Z " in Path(f"/proc/{pid}/stat").read_text()
         except OSError:
             continue
-        if mapping and int(mapping[1]) >= FIRST_ID and mapping[2] == "65536":
+        # A zombie has ended; when it is reaped is up to the machine's init.
+        if mapping and not zombie and int(mapping[1]) >= FIRST_ID and mapping[2] == "65536":
             found.append(f"process {pid} {Path(f'/proc/{pid}/cmdline').read_bytes()[:80]!r}")
     return found
 
