@@ -22,7 +22,7 @@ os.environ["COSO_RUN"] = f"{STATE}/run"
 os.environ["COSO_LIB"] = f"{STATE}/lib"
 
 from coso import launcher, state  # noqa: E402
-from coso.kernel.process import CLONE_NEWNET, unshare  # noqa: E402
+from coso.kernel.process import CLONE_NEWNET, setns, unshare  # noqa: E402
 from coso.runtime.gc import collect  # noqa: E402
 from coso.runtime.user import FIRST_ID  # noqa: E402
 from coso.spawn import find, spawn  # noqa: E402
@@ -47,6 +47,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _own_network(_packages: None) -> Iterator[None]:
     """A network namespace for the session, with loopback up and forwarding on."""
+    global _machines_network
+    _machines_network = os.open("/proc/self/ns/net", os.O_RDONLY)
     unshare(CLONE_NEWNET)
     subprocess.run([find("ip"), "link", "set", "lo", "up"], check=True)
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
@@ -55,6 +57,19 @@ def _own_network(_packages: None) -> Iterator[None]:
     collect()
     release.remove_unused()
     shutil.rmtree(STATE)
+
+
+_machines_network = -1
+
+
+@pytest.fixture
+def package_servers() -> Iterator[None]:
+    """Back in the machine's own network for a test, where Debian's servers are."""
+    ours = os.open("/proc/self/ns/net", os.O_RDONLY)
+    setns(_machines_network, CLONE_NEWNET)
+    yield
+    setns(ours, CLONE_NEWNET)
+    os.close(ours)
 
 
 @pytest.fixture(scope="session")

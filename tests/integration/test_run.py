@@ -206,8 +206,12 @@ def test_init_reaps_orphans_and_keeps_the_status(run: Coso) -> None:
 
 
 def test_three_interrupts_end_a_command_that_ignores_them(start) -> None:  # type: ignore[no-untyped-def]
-    process = start("echo up; exec sleep 100")
-    process.stdout.readline()
+    process = start("--", "sleep", "100")
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    # Before execve it is Python that would be interrupted.
+    assert eventually(
+        lambda: [p for p in children.read_text().split() if "sleep" in Path(f"/proc/{p}/comm").read_text()]
+    )
     for _ in range(3):
         process.send_signal(signal.SIGINT)
         time.sleep(0.05)
