@@ -35,6 +35,11 @@ table {TABLE} {{
 """
 
 
+def has_filter_table() -> bool:
+    """Whether iptables' own table is there; else the first rule makes it, and it has to go with the last."""
+    return "table ip filter" in _nft("list tables ip\n")
+
+
 def open_(bridge: str, subnet: str) -> None:
     """Put the rules in place; raise NetworkError."""
     _nft(rules(bridge, subnet))
@@ -46,8 +51,8 @@ def open_(bridge: str, subnet: str) -> None:
             raise NetworkError(f"{restore} failed: {said.strip()}", hint="run `cosonet gc`, then try again")
 
 
-def close(bridge: str) -> None:
-    """Take the rules away, as far as they are there."""
+def close(bridge: str, *, made_filter_table: bool) -> None:
+    """Take the rules away, as far as they are there, and the table they were in, if nobody else uses it."""
     _nft(f"table {TABLE}\ndelete table {TABLE}\n")
     for program in iptables_in_use():
         _, said = spawn([program, "-w", "-S"])
@@ -55,6 +60,15 @@ def close(bridge: str) -> None:
         if ours:
             commands = "".join(f"-D {rule}\n" for rule in ours)
             spawn([f"{program}-restore", "-w", "--noflush"], f"*filter\n{commands}COMMIT\n")
+    if made_filter_table and not _is_used():
+        _nft("table ip filter\ndelete table ip filter\n")
+
+
+def _is_used() -> bool:
+    """Whether iptables' table has a rule, a chain or a policy of anybody's."""
+    lines = _nft("list table ip filter\n").splitlines() if has_filter_table() else []
+    plain = ("table ip filter {", "chain INPUT {", "chain FORWARD {", "chain OUTPUT {", "}", "")
+    return any(line.strip() not in plain and not line.strip().endswith("policy accept;") for line in lines)
 
 
 def is_ours(rule: str, bridge: str) -> bool:
@@ -98,7 +112,7 @@ def _is_legacy(program: str) -> bool:
     return "legacy" in os.path.realpath(program)
 
 
-def _nft(text: str) -> None:
+def _nft(text: str) -> str:
     program = find("nft")
     if not program:
         raise NetworkError("nft is not installed", hint="run `invoke net-setup`, which installs nftables")
@@ -109,3 +123,4 @@ def _nft(text: str) -> None:
             cause="the kernel lacks nf_tables, nft_masq or nft_ct",
             hint="run `modprobe -a nf_tables nft_masq nft_ct`",
         )
+    return said

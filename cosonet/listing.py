@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from coso.errors import MissingError
 from cosonet import lease, network
 
 
@@ -22,7 +23,13 @@ def lines() -> list[str]:
 
 def _links_by_mac(bridge: str) -> dict[str, str]:
     """Which port of the bridge leads to which Ethernet address, from the bridge's forwarding table."""
-    from pyroute2 import IPRoute
+    try:
+        from pyroute2 import IPRoute
+    except ImportError:
+        raise MissingError(
+            "pyroute2 is not installed for this interpreter",
+            hint="run `invoke net-setup`, or `pip install pyroute2`",
+        ) from None
 
     with IPRoute() as routes:
         names = {link["index"]: link.get("ifname") for link in routes.get_links()}

@@ -30,12 +30,16 @@ USUAL_MTU = 1500
 
 @value
 class Network:
-    """The network as it stands: bridge, first address of the subnet, prefix length, MTU."""
+    """The network as it stands: bridge, first address of the subnet, prefix length, MTU.
+
+    `made_filter_table`: iptables' table was not there before, and goes with the network.
+    """
 
     bridge: str
     base: int
     length: int
     mtu: int
+    made_filter_table: bool = False
 
     @property
     def gateway(self) -> str:
@@ -72,7 +76,7 @@ def ensure() -> Network:
         return found
     if os.path.exists(STATE):
         remove()
-    network = Network(BRIDGE, free_subnet(), PREFIX, outer_mtu())
+    network = Network(BRIDGE, free_subnet(), PREFIX, outer_mtu(), not firewall.has_filter_table())
     _save(network, ready=False)
     try:
         _make(network)
@@ -90,13 +94,17 @@ def load() -> Network | None:
             words = file.read().split()
     except FileNotFoundError:
         return None
-    if len(words) != 5 or words[4] != "ready":
-        return None
-    return Network(words[0], int(words[1]), int(words[2]), int(words[3]))
+    return _parse(words) if words[-1:] == ["ready"] else None
+
+
+def _parse(words: list[str]) -> Network:
+    return Network(words[0], int(words[1]), int(words[2]), int(words[3]), words[4] == "new-table")
 
 
 def _save(network: Network, *, ready: bool) -> None:
-    text = f"{network.bridge} {network.base} {network.length} {network.mtu} {'ready' if ready else 'making'}\n"
+    table = "new-table" if network.made_filter_table else "old-table"
+    state = "ready" if ready else "making"
+    text = f"{network.bridge} {network.base} {network.length} {network.mtu} {table} {state}\n"
     with open(f"{STATE}.new", "w") as file:
         file.write(text)
     os.rename(f"{STATE}.new", STATE)
@@ -113,7 +121,12 @@ def _make(network: Network) -> None:
 
 def remove() -> None:
     """Take the network away, as far as it is there. The caller holds the lock."""
-    firewall.close(BRIDGE)
+    try:
+        with open(STATE) as file:
+            made_filter_table = _parse(file.read().split()).made_filter_table
+    except FileNotFoundError:
+        made_filter_table = False
+    firewall.close(BRIDGE, made_filter_table=made_filter_table)
     with netlink.connect() as end:
         try:
             netlink.request(end, netlink.delete_link(BRIDGE))

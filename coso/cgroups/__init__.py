@@ -77,6 +77,10 @@ def create(name: str, here: list[Hierarchy], resources: Resources, record: Calla
         else:
             v2.set_limits(hierarchy, path, resources)
             unified = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if not any("devices" in other.controllers for other in here):
+                from coso.cgroups import devices
+
+                devices.filter_devices(unified)
     return Membership(tuple(tasks), unified)
 
 
@@ -141,6 +145,8 @@ def remove(path: str) -> None:
         except FileNotFoundError:
             return
         except OSError as error:
+            if not os.path.isdir(path):
+                return  # On a read-only mount, rmdir says EROFS of what was never made.
             if error.errno != errno.EBUSY:
                 raise
         _kill_members(path)

@@ -13,6 +13,7 @@ from _ctypes import (
     FUNCFLAG_USE_ERRNO,
     CFuncPtr,
     _SimpleCData,
+    addressof,
     dlopen,
     dlsym,
     get_errno,
@@ -23,6 +24,7 @@ from coso.errors import KernelError
 # System call numbers on x86_64 (arch/x86/entry/syscalls/syscall_64.tbl);
 # those from 424 on are the same on every architecture.
 NUMBERS = {
+    "bpf": 321,
     "capset": 126,
     "clone3": 435,
     "close_range": 436,
@@ -75,6 +77,11 @@ _syscall = _Function(dlsym(_libc, "syscall"))
 def buffer(data: bytearray) -> object:
     """A view of `data` that the kernel can read and write."""
     return (_Char * len(data)).from_buffer(data)
+
+
+def address_of(view: object) -> int:
+    """The address of a view, for a field of a structure."""
+    return addressof(view)  # type: ignore[arg-type]
 
 
 def raw(name: str, *args: object) -> int:

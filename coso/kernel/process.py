@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from _struct import pack
 
-from coso.kernel.call import buffer, call, interpreter_hook, raw
+from coso.kernel.call import address_of, buffer, call, interpreter_hook, raw
 
 # include/uapi/linux/sched.h
 CLONE_INTO_CGROUP = 0x200000000
@@ -50,7 +50,7 @@ def clone3(flags: int, cgroup: int = -1) -> tuple[int, int]:
     view = buffer(pidfd)
     if cgroup >= 0:
         flags |= CLONE_INTO_CGROUP
-    args = pack("11Q", flags | CLONE_PIDFD, _address(view), 0, 0, SIGCHLD, 0, 0, 0, 0, 0, max(cgroup, 0))
+    args = pack("11Q", flags | CLONE_PIDFD, address_of(view), 0, 0, SIGCHLD, 0, 0, 0, 0, 0, max(cgroup, 0))
     interpreter_hook("PyOS_BeforeFork")
     pid = raw("clone3", args, len(args))
     if pid == 0:
@@ -62,12 +62,6 @@ def clone3(flags: int, cgroup: int = -1) -> tuple[int, int]:
 
         raise KernelError("clone3", -pid, **_why_clone_failed(-pid, flags))
     return pid, int.from_bytes(pidfd[:4], "little")
-
-
-def _address(view: object) -> int:
-    from _ctypes import addressof
-
-    return addressof(view)  # type: ignore[arg-type]
 
 
 def _why_clone_failed(number: int, flags: int) -> dict[str, str]:

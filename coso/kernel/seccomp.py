@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from _struct import pack
 
-from coso.kernel.call import _Char, call
+from coso.kernel.call import address_of, buffer, call
 
 # include/uapi/linux/seccomp.h, audit.h, bpf_common.h
 AUDIT_ARCH_X86_64 = 0xC000003E
@@ -85,8 +85,5 @@ def _search(ranges: list[tuple[int, Code]]) -> Code:
 
 def install(program: bytes) -> None:
     """Put a filter on the caller; it needs no_new_privs or CAP_SYS_ADMIN."""
-    from _ctypes import addressof
-
-    data = bytearray(program)
-    view = (_Char * len(data)).from_buffer(data)
-    call("seccomp", SECCOMP_SET_MODE_FILTER, 0, pack("HxxxxxxQ", len(program) // 8, addressof(view)))
+    view = buffer(bytearray(program))
+    call("seccomp", SECCOMP_SET_MODE_FILTER, 0, pack("HxxxxxxQ", len(program) // 8, address_of(view)))

@@ -52,6 +52,7 @@ def make_dev(container: Container) -> None:
             os.chown(name, owner, owner, dir_fd=container.dev)
         for name, target in LINKS:
             os.symlink(target, name, dir_fd=container.dev)
+            os.chown(name, owner, owner, dir_fd=container.dev, follow_symlinks=False)
         for name in ("pts", "shm", "mqueue"):
             os.mkdir(name, 0o755, dir_fd=container.dev)
             os.chown(name, owner, owner, dir_fd=container.dev)
@@ -74,7 +75,8 @@ def mount_one(container: Container, item: Mount) -> None:
         return
     if item.type == "dev":
         attach(container, container.dev, item.destination)
-    elif shared and container.has("user"):
+    elif shared and (container.has("user") or item.type == "cgroup"):
+        # In the host's cgroup namespace a new cgroup2 mount would reset the host's own options (nsdelegate, …).
         _bind_hosts(container, item)
     elif item.type == "cgroup":
         _mount_cgroups(container, item)

@@ -53,16 +53,21 @@ def open_layers(container: Container) -> None:
     if container.has("user"):
         userns = os.open(f"/proc/{container.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         container.layers = mount.open_tree(container.directory)
+        mount.mount_setattr(container.layers, propagation=mount.MS_PRIVATE)
     container.lower = _mapped(container.spec.root.path, userns)
     for volume in container.spec.volumes:
         fd = _mapped(volume.source, userns)
         if volume.readonly:
             mount.mount_setattr(fd, mount.MOUNT_ATTR_RDONLY, recursive=True)
         container.volumes.append(fd)
+    if userns >= 0:
+        os.close(userns)
 
 
 def _mapped(path: str, userns: int) -> int:
     fd = mount.open_tree(path)
+    # A copy of a shared mount is its peer: what is mounted on it inside would appear on the host.
+    mount.mount_setattr(fd, propagation=mount.MS_PRIVATE)
     if userns < 0:
         return fd
     try:

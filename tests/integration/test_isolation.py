@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from coso.spawn import find
 from tests.integration.conftest import Coso, nothing_is_left
 
 NAMESPACES = {
@@ -212,3 +214,28 @@ def test_the_runtimes_own_binary_is_read_only_without_a_user_namespace(run: Coso
     done = run("--userns", "host", "--init", "--cap-add", "ALL", "--security-opt", "seccomp=unconfined", write)
     assert done.returncode != 0
     assert "Read-only" in done.stderr or "Permission" in done.stderr or "busy" in done.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["--userns", "host"]])
+def test_where_the_hosts_mounts_are_shared_nothing_comes_back_to_it(
+    programs: Path, rootfs: Path, tmp_path: Path, options: list[str]
+) -> None:
+    """As systemd leaves them: what is mounted inside, in a volume above all, must not appear outside."""
+    tmp_path.chmod(0o755)
+    inside = "mount -t tmpfs x /data && mount -t tmpfs y /mnt && echo mounted; read line"
+    command = [str(programs / "coso"), "run", "-rootfs", str(rootfs), "-network", "none", "--cap-add", "SYS_ADMIN"]
+    command += [*options, "-i", "-v", f"{tmp_path}:/data", "--", "/bin/sh", "-c", inside]
+    # The shell stands for the host: it shows its mounts while the container has its own.
+    host = 'mkfifo $0/ask; { cat $0/ask | "$@" > $0/said; } & exec 3> $0/ask; '
+    host += "until grep -q . $0/said; do sleep 0.05; done; cat $0/said; cat /proc/self/mountinfo; echo >&3"
+    shared = [find("unshare"), "-m", "--propagation", "shared", "/bin/sh", "-c", host, str(tmp_path), *command]
+    done = subprocess.run(shared, capture_output=True, text=True, check=False, timeout=30)
+    assert done.stdout.startswith("mounted\n"), done.stderr
+    assert str(tmp_path) not in done.stdout
+    assert nothing_is_left()
+
+
+def test_sharing_the_cgroup_namespace_leaves_the_hosts_mounts_as_they_are(run: Coso) -> None:
+    before = [line for line in Path("/proc/self/mounts").read_text().splitlines() if "cgroup" in line]
+    run("--userns", "host", "--cgroupns", "host", "true")
+    assert [line for line in Path("/proc/self/mounts").read_text().splitlines() if "cgroup" in line] == before

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from coso import state
+from coso.kernel.process import CLONE_NEWNET, setns, unshare
 from coso.spawn import find, spawn
 from cosonet import firewall, network
 from tests.integration.conftest import Coso, eventually, leftovers, nothing_is_left
@@ -131,6 +132,19 @@ def test_with_docker_the_rules_go_where_docker_looks_first(outer: str, net_run: 
         iptables("-P", "FORWARD", "ACCEPT")
         iptables("-F", "FORWARD")
         iptables("-X", "DOCKER-USER")
+
+
+def test_on_a_host_without_any_rule_no_table_is_left(net_run: Coso) -> None:
+    ours = os.open("/proc/self/ns/net", os.O_RDONLY)
+    unshare(CLONE_NEWNET)
+    try:
+        spawn([find("ip"), "link", "set", "lo", "up"])
+        Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+        assert net_run(f"ping -c 1 -W 2 $({GATEWAY_OF})").returncode == 0
+        assert eventually(lambda: spawn([find("nft"), "list", "ruleset"]) == (0, ""))
+    finally:
+        setns(ours, CLONE_NEWNET)
+        os.close(ours)
 
 
 def test_nobody_outside_reaches_a_container_that_did_not_ask(outer: str, start: Start) -> None:

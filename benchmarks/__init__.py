@@ -1,0 +1,1 @@
+"""Start-up compared with the peers, in one run on one machine: ratios hold where milliseconds do not."""

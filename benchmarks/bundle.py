@@ -1,0 +1,48 @@
+"""An OCI bundle that asks the peers for what coso does by default, as far as both can."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from coso.spec.defaults import CAPABILITIES, MASKED_PATHS, MOUNTS, PATH, READONLY_PATHS
+
+DEV = {
+    "destination": "/dev",
+    "type": "tmpfs",
+    "source": "tmpfs",
+    "options": ["nosuid", "strictatime", "mode=755", "size=65536k"],
+}
+
+
+def write(directory: Path, rootfs: Path) -> None:
+    """Write config.json for `/bin/true` on a rootfs, in six namespaces, with Docker's capabilities."""
+    sets = ("bounding", "effective", "permitted")
+    config: dict[str, Any] = {
+        "ociVersion": "1.0.2",
+        "process": {
+            "user": {"uid": 0, "gid": 0},
+            "args": ["/bin/true"],
+            "env": [f"PATH={PATH}"],
+            "cwd": "/",
+            "capabilities": {name: list(CAPABILITIES) for name in sets},
+            "noNewPrivileges": True,
+        },
+        "root": {"path": str(rootfs), "readonly": True},
+        "hostname": "bench",
+        "mounts": [
+            DEV if item.type == "dev" else _mount(item.destination, item.type, item.source, item.options)
+            for item in sorted(MOUNTS, key=lambda item: item.destination)
+        ],
+        "linux": {
+            "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup")],
+            "maskedPaths": list(MASKED_PATHS),
+            "readonlyPaths": list(READONLY_PATHS),
+        },
+    }
+    (directory / "config.json").write_text(json.dumps(config))
+
+
+def _mount(destination: str, kind: str, source: str, options: tuple[str, ...]) -> dict[str, Any]:
+    return {"destination": destination, "type": kind, "source": source, "options": list(options)}
