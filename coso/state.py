@@ -27,9 +27,14 @@ def make_directories(*paths: str) -> None:
 def remove_empty_directories() -> None:
     """Remove the state directories that hold nothing any more, so that the machine is as before."""
     network = f"{RUN}/network"
-    lock = f"{network}/lock"
-    if os.path.exists(lock) and set(os.listdir(network)) <= {"lock", "leases"} and not os.listdir(f"{network}/leases"):
-        os.unlink(lock)
+    locks = {"lock", "waiting"}
+    if (
+        os.path.isdir(network)
+        and set(os.listdir(network)) <= {*locks, "leases"}
+        and not os.listdir(f"{network}/leases")
+    ):
+        for name in locks & set(os.listdir(network)):
+            os.unlink(f"{network}/{name}")
     places = (JOURNALS, USER_RANGES, f"{network}/leases", network, RUN, LAYERS, f"{LIB}/provisioning", LIB)
     for place in places:
         try:

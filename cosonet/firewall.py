@@ -35,14 +35,13 @@ table {TABLE} {{
 """
 
 
-def has_filter_table() -> bool:
-    """Whether iptables' own table is there; else the first rule makes it, and it has to go with the last."""
-    return "table ip filter" in _nft("list tables ip\n")
+def make_table(bridge: str, subnet: str) -> bool:
+    """Make our own table; whether iptables' table is missing, which `accept` would then make. Raises NetworkError."""
+    return "table ip filter" not in _nft(f"list tables ip\n{rules(bridge, subnet)}")
 
 
-def open_(bridge: str, subnet: str) -> None:
-    """Put the rules in place; raise NetworkError."""
-    _nft(rules(bridge, subnet))
+def accept(bridge: str) -> None:
+    """Let iptables accept what our bridge forwards; raise NetworkError."""
     for program in iptables_in_use():
         restore = f"{program}-restore"
         commands = "".join(f"-I {chain} {rule}\n" for chain in [forward_chain(program)] for rule in accepts(bridge))
@@ -66,7 +65,8 @@ def close(bridge: str, *, made_filter_table: bool) -> None:
 
 def _is_used() -> bool:
     """Whether iptables' table has a rule, a chain or a policy of anybody's."""
-    lines = _nft("list table ip filter\n").splitlines() if has_filter_table() else []
+    is_there = "table ip filter" in _nft("list tables ip\n")
+    lines = _nft("list table ip filter\n").splitlines() if is_there else []
     plain = ("table ip filter {", "chain INPUT {", "chain FORWARD {", "chain OUTPUT {", "}", "")
     return any(line.strip() not in plain and not line.strip().endswith("policy accept;") for line in lines)
 

@@ -14,7 +14,7 @@ from _socket import inet_aton
 
 from coso.errors import NetworkError
 from coso.state import RUN, make_directories
-from coso.value import value
+from coso.value import replace, value
 from cosonet import firewall, lease, netlink
 
 DIRECTORY = f"{RUN}/network"
@@ -76,10 +76,10 @@ def ensure() -> Network:
         return found
     if os.path.exists(STATE):
         remove()
-    network = Network(BRIDGE, free_subnet(), PREFIX, outer_mtu(), not firewall.has_filter_table())
+    network = Network(BRIDGE, free_subnet(), PREFIX, outer_mtu())
     _save(network, ready=False)
     try:
-        _make(network)
+        network = _make(network)
     except BaseException:
         remove()
         raise
@@ -110,13 +110,17 @@ def _save(network: Network, *, ready: bool) -> None:
     os.rename(f"{STATE}.new", STATE)
 
 
-def _make(network: Network) -> None:
-    firewall.open_(network.bridge, network.subnet)
+def _make(network: Network) -> Network:
+    if firewall.make_table(network.bridge, network.subnet):
+        network = replace(network, made_filter_table=True)
+        _save(network, ready=False)
+    firewall.accept(network.bridge)
     gateway = inet_aton(network.gateway)
     with netlink.connect() as end:
         netlink.request(end, netlink.new_bridge(network.bridge, network.mtu, mac(gateway)))
         index = _index(network.bridge)
         netlink.request(end, netlink.new_address(index, gateway, network.length, inet_aton(network.broadcast)))
+    return network
 
 
 def remove() -> None:

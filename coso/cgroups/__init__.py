@@ -57,10 +57,13 @@ def hierarchies() -> list[Hierarchy]:
     return found
 
 
-def create(name: str, here: list[Hierarchy], resources: Resources, record: Callable[..., None]) -> Membership:
+def create(
+    name: str, here: list[Hierarchy], resources: Resources, record: Callable[..., None], *, filter_devices: bool
+) -> Membership:
     """Make the cgroups in the hierarchies `here`, set the limits, and open what a process needs to enter them.
 
-    `record` is told how to undo each directory before it is made.
+    `record` is told how to undo each directory before it is made.  With
+    `filter_devices` only harmless device nodes can be opened, whoever made them.
     Raises LimitError for a limit that cannot be set.
     """
     from coso.cgroups import v1, v2
@@ -73,11 +76,13 @@ def create(name: str, here: list[Hierarchy], resources: Resources, record: Calla
         _make(path)
         if hierarchy.version == 1:
             v1.set_limits(hierarchy, path, resources)
+            if filter_devices and "devices" in hierarchy.controllers:
+                v1.filter_devices(path)
             tasks.append(os.open(f"{path}/tasks", os.O_WRONLY | os.O_CLOEXEC))
         else:
             v2.set_limits(hierarchy, path, resources)
             unified = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            if not any("devices" in other.controllers for other in here):
+            if filter_devices and not any("devices" in other.controllers for other in here):
                 from coso.cgroups import devices
 
                 devices.filter_devices(unified)

@@ -27,10 +27,6 @@ def set_limits(hierarchy: Hierarchy, path: str, resources: Resources) -> None:
     controllers = hierarchy.controllers
     if "cpuset" in controllers:
         _copy_cpuset(path)
-    if "devices" in controllers:
-        write(f"{path}/devices.deny", "a")
-        for rule in DEVICES:
-            write(f"{path}/devices.allow", rule)
     if "memory" in controllers and resources.memory is not None:
         write(f"{path}/memory.limit_in_bytes", str(resources.memory))
         # Without this a container on a machine with swap would go on past its limit.
@@ -41,6 +37,13 @@ def set_limits(hierarchy: Hierarchy, path: str, resources: Resources) -> None:
         write(f"{path}/cpu.cfs_quota_us", str(int(resources.cpus * PERIOD)))
     if "pids" in controllers and resources.pids is not None:
         write(f"{path}/pids.max", str(resources.pids))
+
+
+def filter_devices(path: str) -> None:
+    """Allow the devices of DEVICES and no other."""
+    write(f"{path}/devices.deny", "a")
+    for rule in DEVICES:
+        write(f"{path}/devices.allow", rule)
 
 
 def _copy_cpuset(path: str) -> None:

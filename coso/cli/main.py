@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
+from coso import bundle
 from coso.errors import CosoError
 
 TYPE_CHECKING = False
@@ -68,7 +70,12 @@ def _version(_: list[str]) -> int:
 
 def entry() -> None:
     """The installed program: leave without the interpreter's own tear-down, which takes milliseconds."""
+    # Imports make nothing but keepers: looking for cycles among them costs a millisecond.
+    gc.disable()
+    bundled = bundle.use()
     status = main()
+    if not bundled and "coso.runtime.start" in sys.modules:
+        bundle.write()
     try:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -18,8 +18,15 @@ def name(container_id: str) -> str:
 def create(container: Container) -> None:
     """Make the groups and set the limits."""
     container.hierarchies = cgroups.hierarchies()
+    spec = container.spec
+    # In a user namespace no device node can be made, and none is there but ours, unless a volume brings one.
+    filter_devices = not container.has("user") or bool(spec.volumes)
     container.membership = cgroups.create(
-        name(container.id), container.hierarchies, container.spec.resources, container.journal.record
+        name(container.id),
+        container.hierarchies,
+        spec.resources,
+        container.journal.record,
+        filter_devices=filter_devices,
     )
 
 

@@ -44,6 +44,7 @@ class Container:
         self.root = -1
         self.terminal = -1
         self.ready = False
+        self.filter = b""
         self.home = "/"
 
     @property

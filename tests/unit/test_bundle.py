@@ -1,0 +1,59 @@
+"""The cache of a start's modules: used when it is fresh, and never when it is not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from coso import bundle
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from coso import bundle
+bundled = bundle.use()
+import coso.spec.units
+print(bundled, coso.spec.units._LEAST_MEMORY)
+if not bundled:
+    bundle.write()
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for room in ("coso", "cosonet"):
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def start(tree: Path) -> list[str]:
+    words = [sys.executable, "-I", "-S", "-c", SCRIPT, str(tree)]
+    return subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_the_second_start_comes_from_the_bundle(tree: Path) -> None:
+    assert start(tree) == ["False", "524288"]
+    assert start(tree) == ["True", "524288"]
+
+
+def test_a_changed_source_is_noticed(tree: Path) -> None:
+    start(tree)
+    source = tree / "coso/spec/units.py"
+    source.write_text(source.read_text().replace("512 << 10", "256 << 10"))
+    assert start(tree) == ["False", "262144"]
+    assert start(tree) == ["True", "262144"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"x" * 100])
+def test_a_damaged_bundle_is_made_anew(tree: Path, damage: bytes) -> None:
+    start(tree)
+    path = tree / os.path.relpath(bundle.PATH, ROOT)
+    path.write_bytes(damage)
+    assert start(tree)[0] == "False"
+    assert start(tree)[0] == "True"
