@@ -72,10 +72,12 @@ def write() -> None:
     stamps = []
     for name in sorted(names | {"cosonet", *(f"cosonet.{part}" for part in ALSO)}):
         spec = find_spec(name)
-        code = getattr(spec.loader, "get_code", lambda _: None)(name) if spec else None
-        if spec and spec.origin and code:
-            modules[name] = (code, spec.origin, spec.submodule_search_locations is not None)
+        if spec and spec.origin:
             stamps.append((spec.origin, os.stat(spec.origin).st_mtime_ns))
+            with open(spec.origin, encoding="utf-8") as source:
+                # Without docstrings, which nobody asks a running program for.
+                code = compile(source.read(), spec.origin, "exec", dont_inherit=True, optimize=2)
+            modules[name] = (code, spec.origin, spec.submodule_search_locations is not None)
     try:
         os.makedirs(os.path.dirname(PATH), exist_ok=True)
         beside = f"{PATH}.{os.getpid()}"
