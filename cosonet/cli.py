@@ -34,7 +34,7 @@ def main(words: list[str]) -> int:
 
 def _carry_out(words: list[str]) -> int:
     command = words[0] if words and words[0] in COMMANDS else "attach"
-    given = parse(OPTIONS, words[command != "attach" :], "net")
+    given = parse(OPTIONS, words[command != "attach" :], "cosonet")
     if given.on("help") or not words:
         sys.stdout.write(HELP)
         return 0 if words else 125

@@ -42,7 +42,7 @@ class Words:
         return self.options[name][-1] == "true" if name in self.options else default
 
 
-def parse(table: tuple[Option, ...], words: list[str], command: str) -> Words:
+def parse(table: tuple[Option, ...], words: list[str], program: str) -> Words:
     """Split words into options and the rest; raise UsageError for an option that does not exist."""
     by_name = {option.name: option for option in table}
     by_letter = {option.letter: option for option in table if option.letter}
@@ -59,11 +59,11 @@ def parse(table: tuple[Option, ...], words: list[str], command: str) -> Words:
         name, equals, text = word.lstrip("-").partition("=")
         option = by_name.get(name) or (by_letter.get(name) if not word.startswith("--") else None)
         if option is None:
-            _joined(word, by_letter, by_name, found, command)
+            _joined(word, by_letter, by_name, found, program)
             continue
         if option.argument and not equals:
             if place == len(words):
-                raise UsageError(f"{word} needs a value: {option.argument}", hint=f"see `coso {command} --help`")
+                raise UsageError(f"{word} needs a value: {option.argument}", hint=f"see `{program} --help`")
             text = words[place]
             place += 1
         _keep(found, option, text if option.argument or equals else "true")
@@ -83,7 +83,7 @@ def _joined(
     by_letter: dict[str, Option],
     by_name: dict[str, Option],
     found: dict[str, list[str]],
-    command: str,
+    program: str,
 ) -> None:
     letters = word[1:]
     options = [by_letter.get(letter) for letter in letters]
@@ -91,8 +91,8 @@ def _joined(
         from difflib import get_close_matches
 
         close = get_close_matches(word.lstrip("-").partition("=")[0], by_name, 1)
-        hint = f"did you mean --{close[0]}?" if close else f"see `coso {command} --help`"
-        raise UsageError(f"coso {command} has no option {word}", hint=hint)
+        hint = f"did you mean --{close[0]}?" if close else f"see `{program} --help`"
+        raise UsageError(f"{program} has no option {word}", hint=hint)
     for option in options:
         if option:
             _keep(found, option, "true")

@@ -54,7 +54,7 @@ or busybox. With no word at all, a shell in the default rootfs. One dash or two,
 
 def main(words: list[str]) -> int:
     """Run a container and return its exit status."""
-    given = parse(OPTIONS, words, "run")
+    given = parse(OPTIONS, words, "coso run")
     if given.on("help"):
         sys.stdout.write(HELP + usage(OPTIONS) + "\n")
         return 0

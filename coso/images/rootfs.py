@@ -67,15 +67,18 @@ def check(rootfs: str) -> None:
 
 
 def check_owner(path: str) -> None:
-    """Raise UnsafePathError when `path`, or its directory, belongs to or can be changed by another user.
+    """Raise UnsafePathError when `path`, or a directory above it, belongs to or can be changed by another user.
 
     /tmp is everybody's: whoever makes /tmp/coso first could put a rootfs of
-    theirs there.  A parent with the sticky bit is safe, as only owners rename in it.
+    theirs there.  A directory above with the sticky bit is safe, as only owners
+    rename in it; the person who called sudo is no stranger.
     """
-    for place in (path, os.path.dirname(path)):
+    trusted = {0, os.geteuid(), _caller_of_sudo()}
+    place = path = os.path.realpath(path)
+    while True:
         found = os.stat(place)
         sticky = found.st_mode & stat.S_ISVTX and place != path
-        if found.st_uid not in (0, os.geteuid()):
+        if found.st_uid not in trusted:
             raise UnsafePathError(
                 f"{place} belongs to user {found.st_uid}, who could change it under you",
                 hint=f"look at what it is; then `chown root: {place}` or remove it",
@@ -85,6 +88,14 @@ def check_owner(path: str) -> None:
                 f"{place} can be written by others (mode {stat.S_IMODE(found.st_mode):04o})",
                 hint=f"run `chmod go-w {place}` after a look at what is in it",
             )
+        if place == "/":
+            return
+        place = os.path.dirname(place)
+
+
+def _caller_of_sudo() -> int:
+    text = os.environ.get("SUDO_UID", "")
+    return int(text) if text.isdecimal() else 0
 
 
 def _missing(rootfs: str) -> MissingError:
