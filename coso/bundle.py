@@ -65,6 +65,9 @@ def use() -> bool:
 
 def write() -> None:
     """Put what this start has loaded into the bundle, as far as one may write there."""
+    directory = os.path.dirname(PATH)
+    if not os.access(directory if os.path.isdir(directory) else os.path.dirname(directory), os.W_OK):
+        return
     from importlib.util import find_spec
 
     names = {name for name in sys.modules if name.partition(".")[0] in ("coso", "cosonet")}
@@ -79,7 +82,7 @@ def write() -> None:
                 code = compile(source.read(), spec.origin, "exec", dont_inherit=True, optimize=2)
             modules[name] = (code, spec.origin, spec.submodule_search_locations is not None)
     try:
-        os.makedirs(os.path.dirname(PATH), exist_ok=True)
+        os.makedirs(directory, exist_ok=True)
         beside = f"{PATH}.{os.getpid()}"
         with open(beside, "wb") as file:
             file.write(marshal.dumps((stamps, modules)))
