@@ -90,6 +90,8 @@ def _list() -> int:
 
 def entry() -> None:
     """The installed program."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
     status = main(sys.argv[1:])
     sys.stdout.flush()
     os._exit(status)

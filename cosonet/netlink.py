@@ -86,9 +86,9 @@ def new_veth(name: str, bridge: int, mtu: int, peer: str, mac: bytes, namespace:
 
 
 def new_bridge(name: str, mtu: int, mac: bytes) -> Message:
-    """A bridge, up, with a fixed address: one of its own would change with its ports."""
+    """A bridge, down, with a fixed address: one of its own would change with its ports."""
     body = (
-        link_header(up=True)
+        link_header()
         + name_attribute(name)
         + attribute(IFLA_ADDRESS, mac)
         + attribute(IFLA_MTU, pack("I", mtu))

@@ -61,9 +61,13 @@ class locked:  # noqa: N801  # used like the function it would be, were contextl
     """Hold the network's lock: `with locked(): …`."""
 
     def __enter__(self) -> None:
-        make_directories(DIRECTORY, lease.DIRECTORY)
-        self._fd = os.open(f"{DIRECTORY}/lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        while True:
+            make_directories(DIRECTORY, lease.DIRECTORY)
+            self._fd = os.open(f"{DIRECTORY}/lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            if os.fstat(self._fd).st_nlink:
+                return
+            os.close(self._fd)  # A tear-down has removed the file while we waited for it.
 
     def __exit__(self, *_: object) -> None:
         os.close(self._fd)
@@ -118,9 +122,21 @@ def _make(network: Network) -> Network:
     gateway = inet_aton(network.gateway)
     with netlink.connect() as end:
         netlink.request(end, netlink.new_bridge(network.bridge, network.mtu, mac(gateway)))
+        _refuse_ipv6(network.bridge)
         index = _index(network.bridge)
-        netlink.request(end, netlink.new_address(index, gateway, network.length, inet_aton(network.broadcast)))
+        address = netlink.new_address(index, gateway, network.length, inet_aton(network.broadcast))
+        netlink.request(end, address, netlink.link_up(index))
     return network
+
+
+def _refuse_ipv6(bridge: str) -> None:
+    """Before the bridge is up: a container's router advertisement must not become the host's route (CVE-2020-13401)."""
+    for key, text in (("accept_ra", "0"), ("disable_ipv6", "1")):
+        try:
+            with open(f"/proc/sys/net/ipv6/conf/{bridge}/{key}", "w") as file:
+                file.write(text)
+        except FileNotFoundError:
+            return  # A host without IPv6.
 
 
 def remove() -> None:

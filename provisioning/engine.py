@@ -37,8 +37,13 @@ def _apply_one(setup: str, resource: Resource, check: bool) -> Result:
         if isinstance(plan, Fine):
             return result("ok", plan.note)
         if not check:
-            record.write(setup, resource, plan)
-            resource.apply(plan)
+            number = record.write(setup, resource, plan)
+            try:
+                resource.apply(plan)
+            except BaseException:
+                # A resource that fails has left things as they were: there is nothing to undo.
+                record.drop_last(setup, number)
+                raise
         return result("changed", "; ".join(filter(None, (plan.sentence, plan.note))), plan)
     except CosoError as error:
         return _failed(resource, error)

@@ -20,18 +20,25 @@ def path(setup: str) -> str:
     return f"{DIRECTORY}/{setup}.jsonl"
 
 
-def write(setup: str, resource: Resource, change: Change) -> None:
-    """Append a change, and have it on the disk before returning."""
+def write(setup: str, resource: Resource, change: Change) -> int:
+    """Append a change, and have it on the disk before returning; return how many there were before.
+
+    A last line that a crash has cut short is dropped: its change was never made.
+    """
     make_directories(DIRECTORY)
     line = {
         "kind": resource.kind,
         "resource": asdict(resource),  # type: ignore[call-overload]
         "change": asdict(change),
     }
-    with open(path(setup), "a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    with open(path(setup), "ab+") as file:
+        file.seek(0)
+        whole, newline, _ = file.read().rpartition(b"\n")
+        file.truncate(len(whole) + len(newline))
+        file.write(json.dumps(line).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
+    return whole.count(b"\n") + len(newline)
 
 
 def read(setup: str) -> list[tuple[str, dict[str, Any], Change]]:

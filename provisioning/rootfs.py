@@ -94,9 +94,10 @@ class Rootfs:
                 unpack(archive, beside)
             else:
                 busybox.build(beside)
-            put_in_place(beside, self.path)
             if change.after.get("kept"):
-                os.rename(beside, change.after["kept"])
+                _replace_keeping(self.path, beside, change.after["kept"])
+            else:
+                put_in_place(beside, self.path)
         except OSError as error:
             raise ProvisionError(
                 f"cannot make {self.path}: {error.strerror} ({error.filename or beside})",
@@ -116,8 +117,9 @@ class Rootfs:
         """Remove the tree, or put the one back that was there before us."""
         kept = change.after.get("kept")
         if kept and os.path.isdir(kept):
-            put_in_place(kept, self.path)
-            remove_tree(kept)
+            # Whenever this is interrupted, the kept tree is under one of the two names, whole.
+            remove_tree(self.path)
+            os.rename(kept, self.path)
             return "the earlier tree is back"
         if change.before["id"]:
             return ""  # An earlier version of ours; the first record decides.
@@ -157,6 +159,18 @@ class Cache:
             return ""
         remove_tree(self.path)
         return "removed"
+
+
+def _replace_keeping(path: str, tree: str, kept: str) -> None:
+    """Rename a tree that is not ours aside, never out of reach, and ours to its place."""
+    if os.path.lexists(kept):
+        raise ProvisionError(f"{kept} is in the way of what is at {path} now", hint="move one of the two away")
+    os.rename(path, kept)
+    try:
+        os.rename(tree, path)
+    except OSError:
+        os.rename(kept, path)
+        raise
 
 
 def put_in_place(tree: str, place: str) -> None:

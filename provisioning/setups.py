@@ -63,6 +63,7 @@ def carry_out(
 ) -> int:
     """Apply a set-up, print what happened, and return the exit status."""
     _require_root(setup, check)
+    os.umask(0o022)  # What is set up is for everybody to read, whatever the caller's habit.
     results = engine.apply(setup, resources, report.printer(diff=diff, quiet=as_json), check=check)
     return report.finish(setup, results, check=check, as_json=as_json)
 

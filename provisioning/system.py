@@ -67,6 +67,10 @@ class Package:
         news = [name for name in change.after["new"] if _is_installed(name)]
         if not news:
             return ""
+        said = run("apt-get", "purge", "--simulate", *news)
+        gone = {line.split()[1] for line in said.splitlines() if line.startswith(("Purg ", "Remv "))}
+        if others := sorted(gone - set(news)):
+            return f"left in place: {', '.join(others)} need it now"
         run("apt-get", "purge", "-y", *news)
         return f"purged {', '.join(news)}"
 

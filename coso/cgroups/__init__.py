@@ -44,16 +44,23 @@ class Membership:
 
 def hierarchies() -> list[Hierarchy]:
     """The hierarchies in this mount namespace, read from /proc/self/mounts."""
-    found = []
-    with open("/proc/self/mounts") as mounts:
+    found: list[Hierarchy] = []
+    seen: set[tuple[str, ...]] = set()
+    with open("/proc/self/mounts", errors="surrogateescape") as mounts:
         for line in mounts:
             _, path, kind, options = line.split()[:4]
             if kind == "cgroup2":
-                found.append(Hierarchy(2, path, tuple(_read(f"{path}/cgroup.controllers").split())))
+                controllers = _read(f"{path}/cgroup.controllers").split()
             elif kind == "cgroup":
-                named = [option for option in options.split(",") if option.startswith("name=")]
-                controllers = [option for option in options.split(",") if option in V1_CONTROLLERS]
-                found.append(Hierarchy(1, path, tuple(controllers + named)))
+                words = options.split(",")
+                controllers = [word for word in words if word in V1_CONTROLLERS or word.startswith("name=")]
+            else:
+                continue
+            key = (kind, *(controllers if kind == "cgroup" else ()))
+            # A hierarchy may be mounted more than once (a chroot's /sys); the first place is as good as any.
+            if key not in seen:
+                seen.add(key)
+                found.append(Hierarchy(2 if kind == "cgroup2" else 1, path, tuple(controllers)))
     return found
 
 

@@ -31,6 +31,9 @@ def main(words: list[str] | None = None) -> int:
     except CosoError as error:
         sys.stderr.write(f"coso: {error}\n")
         return error.exit_status
+    except (OSError, ValueError) as error:  # A full disk, a name that is no text, and their like.
+        sys.stderr.write(f"coso: {error}\n")
+        return 125
     except KeyboardInterrupt:
         return 130
 
@@ -68,8 +71,20 @@ def _version(_: list[str]) -> int:
     return 0
 
 
+def _open_standard_streams() -> None:
+    """Open those of 0, 1 and 2 that the caller has closed: other files must not take their numbers."""
+    fd = os.open("/dev/null", os.O_RDWR)
+    while fd <= 2:
+        os.set_inheritable(fd, True)
+        fd = os.open("/dev/null", os.O_RDWR)
+    os.close(fd)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)
+
+
 def entry() -> None:
     """The installed program: leave without the interpreter's own tear-down, which takes milliseconds."""
+    _open_standard_streams()
     # Imports make nothing but keepers: looking for cycles among them costs a millisecond.
     gc.disable()
     bundled = bundle.use()

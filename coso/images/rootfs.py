@@ -61,7 +61,7 @@ def check(rootfs: str) -> None:
         raise MissingError(f"the rootfs {rootfs} cannot be read: {error.strerror}") from None
     if not stat.S_ISDIR(found.st_mode):
         raise MissingError(f"the rootfs {rootfs} is not a directory", hint="unpack it, or run `invoke fs-setup`")
-    if not os.listdir(rootfs):
+    if os.access(rootfs, os.R_OK) and not os.listdir(rootfs):
         raise MissingError(f"the rootfs {rootfs} is empty", hint="run `invoke fs-setup`")
     check_owner(os.path.abspath(rootfs))
 

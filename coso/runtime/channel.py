@@ -29,7 +29,8 @@ class Channel:
 
     def send(self, kind: str, *words: object, fds: tuple[int, ...] = ()) -> None:
         """Send a message; a peer that is gone is no error, its end is noticed by receive."""
-        text = _SEPARATOR.join((kind, *map(str, words))).encode(errors="surrogateescape")
+        clean = (str(word).replace(_SEPARATOR, "?") for word in words)
+        text = _SEPARATOR.join((kind, *clean)).encode(errors="surrogateescape")
         rights = [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(fds)}i", *fds))] if fds else []
         try:
             self._end.sendmsg([text[:_LARGEST]], rights)

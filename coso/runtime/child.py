@@ -61,7 +61,7 @@ def _receive_mounts(container: Container) -> None:
 
 def _reset_signals() -> None:
     """Undo what Python and the runtime did to signals; execve keeps blocked and ignored ones."""
-    for number in (SIGPIPE, SIGXFSZ):
+    for number in (SIGPIPE, SIGXFSZ, *pid.FORWARDED):
         _signal.signal(number, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
@@ -82,7 +82,7 @@ def error_from(container: str, words: list[str]) -> CosoError:
     """The error that a child reported, in the parent."""
     from coso import errors
 
-    step, number, kind, message, cause, hint = words
+    step, number, kind, message, cause, hint = (*words, "", "", "", "", "", "")[:6]
     wanted = getattr(errors, kind, None)
     if isinstance(wanted, type) and issubclass(wanted, StartError):
         return wanted(container, step, message, number=int(number), cause=cause, hint=hint)

@@ -6,6 +6,8 @@ steps find what the parent's steps left in it.
 
 from __future__ import annotations
 
+import os
+
 from coso.state import LAYERS
 
 TYPE_CHECKING = False
@@ -49,8 +51,8 @@ class Container:
 
     @property
     def hostname(self) -> str:
-        """The host name inside: the one asked for, else the id as with Docker."""
-        return self.spec.hostname or self.id
+        """The host name inside: the one asked for, else the id as with Docker, or the host's where that is shared."""
+        return self.spec.hostname or (self.id if self.has("uts") else os.uname().nodename)
 
     def has(self, namespace: str) -> bool:
         """Whether the container has a namespace of its own."""

@@ -30,15 +30,20 @@ def collect() -> Collected:
         failures += problems
         if not problems:
             containers.append(abandoned.container)
-    return Collected(containers, user.forget_abandoned_ranges() + _remove_stray_layers() + _collect_network(), failures)
+    strays = user.forget_abandoned_ranges() + _remove_stray_layers(failures) + _collect_network()
+    return Collected(containers, strays, failures)
 
 
-def _remove_stray_layers() -> int:
+def _remove_stray_layers(failures: list[str]) -> int:
     count = 0
     for container in os.listdir(LAYERS) if os.path.isdir(LAYERS) else []:
-        if not journal.is_known(container):
+        if journal.is_known(container):
+            continue
+        try:
             remove_tree(f"{LAYERS}/{container}")
             count += 1
+        except OSError as error:
+            failures.append(f"remove-tree {LAYERS}/{container}: {error}")
     return count
 
 

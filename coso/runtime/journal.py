@@ -41,8 +41,11 @@ class Journal:
 
         With anything left, the journal stays for `coso gc`.
         """
-        failures = []
+        failures: list[str] = []
         for kind, *words in reversed(self._records):
+            # What may still be in use is not given away, nor emptied under a mount that would not go.
+            if failures and kind in ("remove-tree", "remove-link"):
+                continue
             try:
                 undo.ACTIONS[kind](*words)
             except Exception as error:
@@ -94,9 +97,15 @@ def _lock(fd: int) -> bool:
 
 
 def _read(fd: int) -> list[Record]:
-    """The records of a journal; a last line cut short by a crash was never acted on."""
+    """The records of a journal; a line cut short by a crash or a full disk was never acted on."""
     import ast
 
     size = os.fstat(fd).st_size
     lines = os.pread(fd, size, 0).decode().split("\n")[:-1]
-    return [tuple(ast.literal_eval(line)) for line in lines]
+    records = []
+    for line in lines:
+        try:
+            records.append(tuple(ast.literal_eval(line)))
+        except (SyntaxError, ValueError):
+            continue
+    return records

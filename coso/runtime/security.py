@@ -29,7 +29,7 @@ def set_rlimits(container: Container) -> None:
     for limit in container.spec.process.rlimits:
         try:
             resource.setrlimit(getattr(resource, limit.type), (limit.soft, limit.hard))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, OverflowError) as error:
             _, hard = resource.getrlimit(getattr(resource, limit.type))
             raise CosoError(
                 f"cannot set {limit.type} to {limit.soft}:{limit.hard}: {error}",

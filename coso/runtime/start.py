@@ -36,8 +36,11 @@ def run(spec: Spec, *, observe: steps.Observer | None = None, explain: Explainer
     was done until then is undone.
     """
     check(spec)
-    masked = _signal.pthread_sigmask(_signal.SIG_BLOCK, FORWARDED | {SIGCHLD})
     container = Container(spec, journal.create(), *channel.pair())
+    # A caller that ignores SIGCHLD has its children reaped by the kernel, and nobody told.
+    _signal.signal(SIGCHLD, _signal.SIG_DFL)
+    masked = _signal.pthread_sigmask(_signal.SIG_BLOCK, FORWARDED | {SIGCHLD})
+    umask = os.umask(0o022)
     container.observe = observe
     container.filter = security.filter_for(spec)
     try:
@@ -47,6 +50,7 @@ def run(spec: Spec, *, observe: steps.Observer | None = None, explain: Explainer
         raise _explained(container, failure) from failure
     finally:
         _end(container)
+        os.umask(umask)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, masked)
 
 
@@ -148,7 +152,7 @@ def _explained(container: Container, failure: steps.FailedStep | OSError) -> Cos
         )
     if isinstance(error, CosoError):
         return error
-    raise failure
+    return StartError(container.id, step, f"cannot {step}: {error}", cause="bad input, or a fault of coso")
 
 
 def _end(container: Container) -> None:

@@ -21,7 +21,7 @@ CHUNK = 65536
 def supervise(container: Container) -> int:
     """Wait for the container's end and return its exit status, 128 + n after signal n."""
     signals = signalfd(set(FORWARDED) | {SIGCHLD})
-    raw_mode = _RawMode() if container.terminal >= 0 else None
+    raw_mode = _RawMode() if container.terminal >= 0 and container.spec.process.interactive else None
     try:
         status = _loop(container, signals)
     finally:

@@ -43,24 +43,53 @@ def remove_tree(path: str) -> None:
 
 
 def _remove_at(parent: int, name: str) -> None:
+    """Remove whatever `name` is.
+
+    Directories are not descended into but lifted up, level by level: a
+    container may nest them deeper than we have stack or descriptors.  rmdir
+    and rename refuse a mount point (EBUSY), so nothing mounted is emptied.
+    """
+    if not _is_full_directory(parent, name):
+        return
+    top = _open_directory(parent, name)
+    mark, number = os.urandom(4).hex(), 0
+    try:
+        while names := os.listdir(top):
+            for item in names:
+                if not _is_full_directory(top, item):
+                    continue
+                inside = _open_directory(top, item)
+                try:
+                    for inner in os.listdir(inside):
+                        if _is_full_directory(inside, inner):
+                            number += 1
+                            os.rename(inner, f"{mark}.{number}", src_dir_fd=inside, dst_dir_fd=top)
+                finally:
+                    os.close(inside)
+                os.rmdir(item, dir_fd=top)
+    finally:
+        os.close(top)
+    os.rmdir(name, dir_fd=parent)
+
+
+def _is_full_directory(parent: int, name: str) -> bool:
+    """Remove a file, link or empty directory; True when it is a directory with something in it."""
+    try:
+        os.unlink(name, dir_fd=parent)
+        return False
+    except IsADirectoryError:
+        pass
     try:
         os.rmdir(name, dir_fd=parent)
-        return
-    except NotADirectoryError:
-        os.unlink(name, dir_fd=parent)
-        return
     except OSError as error:
         if error.errno != errno.ENOTEMPTY:
             raise
-    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
-    try:
-        with os.scandir(fd) as entries:
-            names = [entry.name for entry in entries]
-        for item in names:
-            _remove_at(fd, item)
-    finally:
-        os.close(fd)
-    os.rmdir(name, dir_fd=parent)
+        return True
+    return False
+
+
+def _open_directory(parent: int, name: str) -> int:
+    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
 
 
 def unmount(path: str) -> None:
@@ -97,7 +126,8 @@ def _wait_until_gone(pidfd: int, pid: int) -> None:
 
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
-    poll.poll(10_000)
+    if not poll.poll(10_000):
+        raise OSError(errno.EBUSY, f"process {pid} does not end")
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:

@@ -52,7 +52,10 @@ def forget_abandoned_ranges() -> int:
     if os.path.isdir(USER_RANGES):
         for slot in os.listdir(USER_RANGES):
             path = f"{USER_RANGES}/{slot}"
-            owner = os.readlink(path)
+            try:
+                owner = os.readlink(path)
+            except FileNotFoundError:
+                continue
             if not journal.is_known(owner):
                 remove_link(path, owner)
                 count += 1

@@ -32,7 +32,7 @@ def look_up(text: str) -> Account:
             f"there is no user {user!r} in the image", hint="give a number, or a user of the image's /etc/passwd"
         )
     uid = int(entry[2]) if entry else int(user or 0)
-    gid = int(entry[3]) if entry else 0
+    gid = int(entry[3]) if entry and entry[3].isdecimal() else 0
     home = entry[5] if entry and len(entry) > 5 else "/"
     groups = _read("/etc/group")
     if colon:

@@ -137,6 +137,10 @@ def _capabilities(words: Words) -> Capabilities:
             names = list(every) if name == "CAP_ALL" else [name]
             others = [item for item in kept if item not in names]
             kept = others if option == "cap-drop" else others + names
+    asked = {text.upper().removeprefix("CAP_") for text in words.all("cap-add")}
+    if words.last("mountns") == "host" and not asked & {"ALL", "SYS_CHROOT"}:
+        # There the root is a chroot, which chroot(2) itself leads out of.
+        kept = [name for name in kept if name != "CAP_SYS_CHROOT"]
     names_kept = tuple(sorted(kept, key=NUMBERS.__getitem__))
     return Capabilities(bounding=names_kept, effective=names_kept, permitted=names_kept)
 
@@ -197,7 +201,7 @@ def _time_offsets(words: Words) -> TimeOffsets | None:
     offsets = {}
     for clock in ("monotonic", "boottime"):
         text = words.last(clock, "0")
-        if not text.lstrip("+-").isdecimal():
+        if len(text) > 18 or not text[text[:1] in ("+", "-") :].isdecimal():
             raise UsageError(f"--{clock} {text!r} is not a number of seconds")
         offsets[clock] = int(text)
     asked = {"monotonic", "boottime"} & words.options.keys()

@@ -36,6 +36,6 @@ def cpus(text: str) -> float:
 
 def count(text: str, what: str) -> int:
     """A whole number of at least 1. Raises UsageError."""
-    if not text.isdecimal() or int(text) < 1:
+    if len(text) > 18 or not text.isdecimal() or int(text) < 1:
         raise UsageError(f"{text!r} is not a valid {what}", hint="give a whole number of 1 or more")
     return int(text)

@@ -342,3 +342,9 @@ def test_the_rules_are_one_table_of_our_own(start: Start) -> None:
 
 def test_state_lives_apart_from_the_machines(start: Start) -> None:
     assert state.RUN.startswith("/var/tmp/coso-test-")
+
+
+def test_no_container_can_advertise_a_route_to_the_host(start: Start) -> None:
+    start("echo up; exec sleep 20", network="cosonet").stdout.readline()  # type: ignore[union-attr]
+    settings = Path("/proc/sys/net/ipv6/conf/coso0")
+    assert not settings.exists() or (settings / "disable_ipv6").read_text() == "1\n"

@@ -116,6 +116,20 @@ def test_somebody_elses_tree_comes_back(fs: Setup, tmp_path: Path) -> None:
     assert (theirs / "theirs").read_text() == "precious"
 
 
+def test_somebody_elses_tree_survives_a_failure_and_a_second_try(fs: Setup, tmp_path: Path) -> None:
+    theirs = tmp_path / "coso/rootfs"
+    theirs.mkdir(parents=True, mode=0o755)
+    (theirs / "theirs").write_text("precious")
+    assert fs(mirror="http://127.0.0.1:9", source="alpine")[0] == 1
+    (tmp_path / "coso/rootfs.before-coso").mkdir()
+    assert "is in the way" in fs()[1]
+    assert (theirs / "theirs").read_text() == "precious"
+    (tmp_path / "coso/rootfs.before-coso").rmdir()
+    assert fs()[0] == 0
+    setups.tear_down("fs-setup")
+    assert (theirs / "theirs").read_text() == "precious"
+
+
 def damage_checksum(own: Path) -> None:
     listing = own / "v3.20/releases/x86_64/latest-releases.yaml"
     listing.write_text(listing.read_text().replace("sha256: d4e6", "sha256: d4e7"))
@@ -254,7 +268,8 @@ def test_a_record_cut_short_by_a_crash_is_read(tmp_path: Path) -> None:
     told([Directory(str(tmp_path / "d"))])
     with open(record.path("test"), "a") as file:
         file.write('{"kind": "direc')
-    assert [item.status for item in undone()] == ["changed"]
+    told([Directory(str(tmp_path / "e"))])
+    assert [item.status for item in undone()] == ["changed"] * 2
     with pytest.raises(CosoError, match="is damaged"):
         Path(record.path("test")).write_text("{\n")
         record.read("test")

@@ -295,3 +295,43 @@ def test_the_default_rootfs_and_images_by_name(coso: Coso, monkeypatch: pytest.M
     done = coso("run", "alpine:99.99", "true")
     assert done.returncode == 125
     assert "invoke fs-setup" in done.stderr
+
+
+def test_a_tree_deeper_than_any_stack_is_removed(run: Coso) -> None:
+    dig = "i=0; while [ $i -lt 1500 ]; do mkdir d && cd d || exit 1; i=$((i+1)); done; touch bottom"
+    assert run("-w", "/tmp", dig).returncode == 0
+    assert nothing_is_left()
+
+
+def test_the_callers_umask_does_not_matter(run: Coso) -> None:
+    done = run("--user", "nobody", "ls / > /dev/null && umask", umask=0o077)
+    assert (done.returncode, done.stdout) == (0, "0022\n"), done.stderr
+
+
+def test_a_caller_that_ignores_signals_gets_its_container_all_the_same(run: Coso) -> None:
+    def ignore() -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    done = run("--init", "kill -TERM $$; echo ignored", preexec_fn=ignore)
+    assert (done.returncode, done.stdout) == (143, ""), done.stderr
+
+
+def test_closed_standard_streams_do_not_change_the_status(programs: Path, rootfs: Path) -> None:
+    line = f"{programs}/coso run -rootfs {rootfs} -network none -- sh -c 'exit 6' >&- 2>&- <&-"
+    assert subprocess.run(["/bin/sh", "-c", line], check=False).returncode == 6
+
+
+@pytest.mark.parametrize("word", ["a\x1fb", "a" * 70000, "\udcff"])
+def test_strange_words_are_no_traceback(run: Coso, word: str) -> None:
+    done = run("--", word)
+    assert done.returncode in (125, 126, 127)
+    assert "Traceback" not in done.stderr
+
+
+def test_control_groups_mounted_twice_are_used_once(run: Coso, tmp_path: Path) -> None:
+    subprocess.run(["mount", "--rbind", "/sys/fs/cgroup", str(tmp_path)], check=True)
+    try:
+        assert run("true").returncode == 0
+    finally:
+        subprocess.run(["umount", "-R", str(tmp_path)], check=True)

@@ -55,7 +55,7 @@ def test_a_bridge_is_the_same() -> None:
         ifinfmsg(),
         rtnl.RTM_NEWLINK,
         CREATE,
-        UP,
+        {},
         [
             ("IFLA_IFNAME", "coso0"),
             ("IFLA_ADDRESS", MAC_TEXT),
