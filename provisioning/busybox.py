@@ -14,7 +14,7 @@ from coso.errors import ProvisionError
 from provisioning.system import run
 
 PACKAGE = "busybox-static"
-DIRECTORIES = tuple("bin dev etc home proc root run sbin sys tmp usr/bin usr/sbin var/log".split())
+DIRECTORIES = tuple("bin dev etc home mnt proc root run sbin sys tmp usr/bin usr/sbin var/log".split())
 FILES = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
     "etc/group": "root:x:0:root\ntty:x:5:\nnobody:x:65534:\n",

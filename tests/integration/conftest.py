@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -62,14 +63,21 @@ def _own_network(_packages: None) -> Iterator[None]:
 _machines_network = -1
 
 
-@pytest.fixture
-def package_servers() -> Iterator[None]:
-    """Back in the machine's own network for a test, where Debian's servers are."""
+@contextmanager
+def machines_network() -> Iterator[None]:
+    """Back in the machine's own network for a while, where Debian's servers are."""
     ours = os.open("/proc/self/ns/net", os.O_RDONLY)
     setns(_machines_network, CLONE_NEWNET)
     yield
     setns(ours, CLONE_NEWNET)
     os.close(ours)
+
+
+@pytest.fixture
+def package_servers() -> Iterator[None]:
+    """A test that installs from Debian's servers."""
+    with machines_network():
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +103,8 @@ def rootfs() -> Iterator[Path]:
         if archives:
             unpack.unpack(str(archives[0]), str(target))
         else:
-            busybox.build(str(target))
+            with machines_network():
+                busybox.build(str(target))
         yield target
 
 
