@@ -12,6 +12,7 @@ from typing import ClassVar
 from coso.errors import DownloadError, ProvisionError, ReleaseError
 from coso.images.rootfs import check_owner, os_release
 from coso.kernel.call import call
+from coso.runtime import journal
 from provisioning import alpine, busybox, record
 from provisioning.alpine import Release
 from provisioning.fetch import Progress, cache_directory, fetch_archive
@@ -57,14 +58,17 @@ class Rootfs:
         if found["id"] and not self._is_ours():
             # Not made by us, so it must come back: it is kept beside its place.
             wanted["kept"] = f"{self.path}.before-coso"
-        verb = f"replace {found['id']} {found['version']} by" if found["id"] else "make"
+        verb = f"replace {found['id']} {found['version']}".rstrip() + " by" if found["id"] else "make"
+        if wanted.get("kept"):
+            note = "; ".join(filter(None, (f"what is there now is kept as {wanted['kept']}", note)))
         return Change(found, wanted, f"{verb} {wanted['id']} {wanted['version']}", note)
 
     def _wanted(self, found: State) -> tuple[State, str]:
         if self.source == "busybox":
             return {"id": "busybox", "version": busybox.version()}, ""
+        mirrors = alpine.mirrors(self.mirror)
         try:
-            release = alpine.find(alpine.mirrors(self.mirror), self.branch, self.version)
+            release = alpine.find(mirrors, self.branch, self.version)
         except ReleaseError:
             raise
         except DownloadError as error:
@@ -86,6 +90,8 @@ class Rootfs:
     def apply(self, change: Change) -> None:
         """Make the tree beside its place, then exchange the two."""
         beside = os.path.join(os.path.dirname(self.path), f".{os.path.basename(self.path)}.new")
+        if change.before["id"]:
+            require_no_container(f"replace {self.path}")
         try:
             archive = self._archive(change.after)
             remove_tree(beside)
@@ -116,6 +122,7 @@ class Rootfs:
     def undo(self, change: Change) -> str:
         """Remove the tree, or put the one back that was there before us."""
         kept = change.after.get("kept")
+        require_no_container(f"remove {self.path}")
         if kept and os.path.isdir(kept):
             # Whenever this is interrupted, the kept tree is under one of the two names, whole.
             remove_tree(self.path)
@@ -159,6 +166,14 @@ class Cache:
             return ""
         remove_tree(self.path)
         return "removed"
+
+
+def require_no_container(act: str) -> None:
+    """Raise ProvisionError while containers run: their root and network would be taken from under them."""
+    if running := journal.living():
+        raise ProvisionError(
+            f"cannot {act} while containers run: {', '.join(running)}", hint="end them, then run this again"
+        )
 
 
 def _replace_keeping(path: str, tree: str, kept: str) -> None:

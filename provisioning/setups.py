@@ -13,12 +13,13 @@ from provisioning.fetch import cache_directory
 from provisioning.files import Directory, File, Program
 from provisioning.firewall import ForwardPolicy
 from provisioning.resource import Resource
-from provisioning.rootfs import Cache, Rootfs
+from provisioning.rootfs import Cache, Rootfs, require_no_container
 from provisioning.system import Package, Sysctl
 
 KINDS: dict[str, type] = {
     kind.kind: kind for kind in (Cache, Directory, File, ForwardPolicy, Package, Program, Rootfs, Sysctl)
 }
+TEARDOWNS = {"fs-setup": "fs-teardown", "net-setup": "net-teardown", "install": "uninstall"}
 COSO = "/usr/local/bin/coso"
 SOURCES = ("auto", "alpine", "busybox")
 FORWARD = ("policy", "rules")
@@ -70,15 +71,17 @@ def carry_out(
 
 def tear_down(setup: str, *, check: bool = False, diff: bool = False, as_json: bool = False) -> int:
     """Undo what a set-up has recorded, print what happened, and return the exit status."""
-    _require_root(setup, check)
+    name = TEARDOWNS[setup]
+    _require_root(name, check)
     if setup == "net-setup" and not check:
         from cosonet.release import collect
 
+        require_no_container("take the network's tools away")
         collect()
     results = engine.undo(setup, KINDS, report.printer(diff=diff, quiet=as_json), check=check)
     if not check:
         remove_empty_directories()
-    return report.finish(setup.replace("setup", "teardown"), results, check=check, as_json=as_json)
+    return report.finish(name, results, check=check, as_json=as_json)
 
 
 def _require_root(setup: str, check: bool) -> None:

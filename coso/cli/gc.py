@@ -20,7 +20,7 @@ def main(words: list[str]) -> int:
     for container in collected.containers:
         sys.stdout.write(f"removed {container}\n")
     if collected.strays:
-        sys.stdout.write(f"removed {collected.strays} things that no container claims\n")
+        sys.stdout.write(f"removed what no container claims: {collected.strays} of range, layer, lease or network\n")
     for failure in collected.failures:
         sys.stderr.write(f"coso: not undone: {failure}\n")
     return 1 if collected.failures else 0

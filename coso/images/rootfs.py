@@ -86,7 +86,9 @@ def check_owner(path: str) -> None:
         if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
             raise UnsafePathError(
                 f"{place} can be written by others (mode {stat.S_IMODE(found.st_mode):04o})",
-                hint=f"run `chmod go-w {place}` after a look at what is in it",
+                hint="give a directory below it"
+                if found.st_mode & stat.S_ISVTX
+                else f"run `chmod go-w {place}` after a look at what is in it",
             )
         if place == "/":
             return
@@ -99,4 +101,5 @@ def _caller_of_sudo() -> int:
 
 
 def _missing(rootfs: str) -> MissingError:
-    return MissingError(f"there is no rootfs at {rootfs}", hint="run `invoke fs-setup` to make one")
+    where = "" if rootfs == ROOTFS else f" --rootfs {rootfs}"
+    return MissingError(f"there is no rootfs at {rootfs}", hint=f"run `invoke fs-setup{where}` to make one")

@@ -82,6 +82,20 @@ def abandoned() -> Iterator[Journal]:
             os.close(fd)
 
 
+def living() -> list[str]:
+    """The containers whose runtime lives."""
+    found = []
+    for container in sorted(os.listdir(JOURNALS)) if os.path.isdir(JOURNALS) else []:
+        try:
+            fd = os.open(f"{JOURNALS}/{container}", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        if not _lock(fd):
+            found.append(container)
+        os.close(fd)
+    return found
+
+
 def is_known(container: str) -> bool:
     """Whether a container has a journal: it runs, or gc has yet to see to it."""
     return os.path.exists(f"{JOURNALS}/{container}")

@@ -210,6 +210,9 @@ def _time_offsets(words: Words) -> TimeOffsets | None:
 
 def _resources(words: Words) -> Resources:
     given = words.options
+    most = os.cpu_count() or 1
+    if "cpus" in given and units.cpus(words.last("cpus")) > most:
+        raise UsageError(f"--cpus {words.last('cpus')}: this machine has {most}", hint="ask for as many or fewer")
     return Resources(
         memory=units.memory(words.last("memory")) if "memory" in given else None,
         cpus=units.cpus(words.last("cpus")) if "cpus" in given else None,

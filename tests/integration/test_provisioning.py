@@ -380,3 +380,16 @@ def test_without_set_up_each_message_leads_to_the_next_command(tmp_path: Path) -
     done = invoke("run", "--rootfs", str(tmp_path / "none"), "--command", "true")
     assert done.returncode == 125 and "invoke fs-setup" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_nothing_is_taken_from_under_a_running_container(fs: Setup, start) -> None:  # type: ignore[no-untyped-def]
+    assert fs(version="3.19.4")[0] == 0
+    process = start("-i", "echo up; cat", stdin=subprocess.PIPE)
+    assert process.stdout.readline() == "up\n"
+    status, said = fs()
+    assert status == 1 and "while containers run" in said
+    assert setups.tear_down("fs-setup") == 1
+    with pytest.raises(CosoError, match="while containers run"):
+        setups.tear_down("net-setup")
+    process.communicate("", timeout=10)
+    assert fs()[0] == 0

@@ -66,7 +66,7 @@ def test_a_script_without_its_interpreter_is_explained(run: Coso, tmp_path: Path
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["run", "-rootfs", "/no/rootfs"], "run `invoke fs-setup`"),
+        (["run", "-rootfs", "/no/rootfs"], "run `invoke fs-setup --rootfs /no/rootfs`"),
         (["run", "-rootfs", "/etc/passwd"], "not a directory"),
         (["run", "ubuntu"], "images are alpine and busybox"),
         (["run", "--nothing"], "has no option"),
