@@ -73,6 +73,7 @@ def _hide_hybrid_controllers() -> None:
 
 
 def _cases(directory: Path, rootfs: Path) -> Cases:
+    directory.chmod(0o755)  # The peers' root inside is nobody outside, as coso's is.
     bundle.write(directory, rootfs)
     for name in launcher.ENTRIES:
         (directory / name).write_text(launcher.text(name))

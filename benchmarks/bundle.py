@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from coso.spec import seccomp
 from coso.spec.defaults import CAPABILITIES, MASKED_PATHS, MOUNTS, PATH, READONLY_PATHS
 
 DEV = {
@@ -14,10 +15,12 @@ DEV = {
     "source": "tmpfs",
     "options": ["nosuid", "strictatime", "mode=755", "size=65536k"],
 }
+MAPPING = {"containerID": 0, "hostID": 0x70000000, "size": 65536}
+DENIED = [name for name, _, opened_by in seccomp.DENIED if f"CAP_{opened_by}" not in CAPABILITIES]
 
 
 def write(directory: Path, rootfs: Path) -> None:
-    """Write config.json for `/bin/true` on a rootfs, in six namespaces, with Docker's capabilities."""
+    """Write config.json for `/bin/true` on a rootfs, in seven namespaces, with Docker's capabilities and a filter."""
     sets = ("bounding", "effective", "permitted")
     config: dict[str, Any] = {
         "ociVersion": "1.0.2",
@@ -36,7 +39,14 @@ def write(directory: Path, rootfs: Path) -> None:
             for item in sorted(MOUNTS, key=lambda item: item.destination)
         ],
         "linux": {
-            "namespaces": [{"type": kind} for kind in ("pid", "network", "ipc", "uts", "mount", "cgroup")],
+            "namespaces": [{"type": kind} for kind in ("user", "pid", "network", "ipc", "uts", "mount", "cgroup")],
+            "uidMappings": [MAPPING],
+            "gidMappings": [MAPPING],
+            "seccomp": {
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "architectures": ["SCMP_ARCH_X86_64"],
+                "syscalls": [{"names": DENIED, "action": "SCMP_ACT_ERRNO", "errnoRet": 1}],
+            },
             "maskedPaths": list(MASKED_PATHS),
             "readonlyPaths": list(READONLY_PATHS),
         },
