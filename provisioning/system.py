@@ -42,10 +42,7 @@ class Package:
         """Whether it is installed, or the program is there from elsewhere."""
         from coso.spawn import find
 
-        done = subprocess.run(
-            ["dpkg-query", "-W", "-f", "${db:Status-Status}", self.name], capture_output=True, text=True, check=False
-        )
-        if done.stdout == "installed":
+        if _is_installed(self.name):
             return {"installed": True}
         return {"installed": False, "program": find(self.program)}
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from coso import state
 from coso.kernel.process import CLONE_NEWNET, setns, unshare
 from coso.spawn import find, spawn
 from cosonet import firewall, network
@@ -338,10 +337,6 @@ def test_the_rules_are_one_table_of_our_own(start: Start) -> None:
     start("echo up; exec sleep 20", network="cosonet").stdout.readline()  # type: ignore[union-attr]
     table = spawn([find("nft"), "list", "table", *firewall.TABLE.split()])[1]
     assert "masquerade" in table and 'oifname "coso0" drop' in table
-
-
-def test_state_lives_apart_from_the_machines(start: Start) -> None:
-    assert state.RUN.startswith("/var/tmp/coso-test-")
 
 
 def test_no_container_can_advertise_a_route_to_the_host(start: Start) -> None:
