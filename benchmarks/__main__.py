@@ -1,7 +1,8 @@
 """`./dev invoke bench`: coso beside crun and runc, interleaved, medians and ratios.
 
-Every case is one whole process, from its start to its exit. Cases are run in
-turn, A B C A B C …, so that a machine whose speed drifts is fair to all.
+Every case is one whole process, from its start to its exit. Each round runs
+every case once, in a random order: a machine whose speed drifts is fair to
+all, and so is what the kernel still has to clean up of the case before.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -96,9 +98,9 @@ def _cases(directory: Path, rootfs: Path) -> Cases:
 def _measure(cases: Cases, runs: int, pause: float) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {name: [] for name in cases}
     for number in range(runs + 2):
-        for name, words in cases.items():
+        for name in random.sample(list(cases), len(cases)):
             time.sleep(pause)
-            milliseconds = _time(words)
+            milliseconds = _time(cases[name])
             if number >= 2:  # The first two warm caches up.
                 times[name].append(milliseconds)
     return times

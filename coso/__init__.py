@@ -4,8 +4,7 @@ Containers without a daemon: `coso.run(spec)` runs one to its end.  Names are
 imported when they are used, so that the command line pays for none of them.
 """
 
-from __future__ import annotations
-
+# No `from __future__`, as in coso.bundle: a start would search the disk for it.
 __version__ = "0.1.0"
 __all__ = ["CosoError", "Spec", "__version__", "run"]
 

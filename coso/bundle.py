@@ -7,8 +7,7 @@ source file has changed since.  Like a .pyc, it is only a cache: without it
 everything works, 5 ms slower.
 """
 
-from __future__ import annotations
-
+# No `from __future__`: that module's file would be searched for before the bundle is in use.
 import marshal
 import os
 import sys
@@ -16,19 +15,20 @@ from _frozen_importlib import ModuleSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import CodeType, ModuleType
+    from types import ModuleType
 
-    Modules = dict[str, tuple[CodeType, str, bool]]
+    Modules = dict[str, tuple[bytes, str, bool]]
 
 PATH = f"{os.path.dirname(__file__)}/__pycache__/start.{sys.implementation.cache_tag}.bundle"
-# What a start with the bundled network needs besides what the first start has loaded.
-ALSO = ("attach", "firewall", "lease", "netlink", "network", "release")
+# What a start needs besides what the first one has loaded of ours: what has its own .pyc, and the bundled network.
+NETWORK = ("attach", "firewall", "lease", "netlink", "network", "release")
+ALSO = ("__future__", "cosonet", *(f"cosonet.{part}" for part in NETWORK))
 
 
 class Finder:
     """Finds modules in a bundle (importlib's finder and loader protocols)."""
 
-    def __init__(self, modules: Modules) -> None:
+    def __init__(self, modules: "Modules") -> None:
         self._modules = modules
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
@@ -45,13 +45,15 @@ class Finder:
     def create_module(self, spec: ModuleSpec) -> None:
         """None: an ordinary module will do."""
 
-    def exec_module(self, module: ModuleType) -> None:
+    def exec_module(self, module: "ModuleType") -> None:
         """Run a module's code."""
-        exec(self._modules[module.__name__][0], module.__dict__)
+        exec(marshal.loads(self._modules[module.__name__][0]), module.__dict__)
 
 
 def use() -> bool:
     """Import from the bundle from here on; False when there is none, or a source file is not the one it was made of."""
+    if any(isinstance(finder, Finder) for finder in sys.meta_path):
+        return True
     try:
         with open(PATH, "rb") as file:
             stamps, modules = marshal.loads(file.read())
@@ -73,14 +75,14 @@ def write() -> None:
     names = {name for name in sys.modules if name.partition(".")[0] in ("coso", "cosonet")}
     modules: Modules = {}
     stamps = []
-    for name in sorted(names | {"cosonet", *(f"cosonet.{part}" for part in ALSO)}):
+    for name in sorted(names.union(ALSO)):
         spec = find_spec(name)
         if spec and spec.origin:
             stamps.append((spec.origin, os.stat(spec.origin).st_mtime_ns))
             with open(spec.origin, encoding="utf-8") as source:
                 # Without docstrings, which nobody asks a running program for.
                 code = compile(source.read(), spec.origin, "exec", dont_inherit=True, optimize=2)
-            modules[name] = (code, spec.origin, spec.submodule_search_locations is not None)
+            modules[name] = (marshal.dumps(code), spec.origin, spec.submodule_search_locations is not None)
     try:
         os.makedirs(directory, exist_ok=True)
         beside = f"{PATH}.{os.getpid()}"

@@ -35,7 +35,7 @@ def _first_on_path() -> str:
 
 
 def _start(program: str) -> str:
-    return f"from {ENTRIES[program]} import entry"
+    return f"from coso import bundle\n\nbundle.use()\nfrom {ENTRIES[program]} import entry"
 
 
 def is_ours(path: str, program: str) -> bool:

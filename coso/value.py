@@ -42,16 +42,20 @@ _IMPLICIT = ("__dict__", "__weakref__")
 
 def _init(self: Any, *args: Any, **kwargs: Any) -> None:
     fields = self.__slots__
+    if len(args) == len(fields) and not kwargs:
+        for name, given in zip(fields, args, strict=True):
+            object.__setattr__(self, name, given)
+        return
     if len(args) > len(fields):
         raise TypeError(f"{type(self).__name__} takes {len(fields)} values, {len(args)} given")
-    given = dict(zip(fields, args, strict=False))
+    values = dict(zip(fields, args, strict=False))
     for name in kwargs:
-        if name not in fields or name in given:
+        if name not in fields or name in values:
             raise TypeError(f"{type(self).__name__}: unexpected or repeated field {name!r}")
-    given.update(kwargs)
+    values.update(kwargs)
     for name in fields:
-        if name in given:
-            object.__setattr__(self, name, given[name])
+        if name in values:
+            object.__setattr__(self, name, values[name])
         elif name in self._defaults:
             object.__setattr__(self, name, self._defaults[name])
         else:

@@ -46,21 +46,20 @@ def hierarchies() -> list[Hierarchy]:
     """The hierarchies in this mount namespace, read from /proc/self/mounts."""
     found: list[Hierarchy] = []
     seen: set[tuple[str, ...]] = set()
-    with open("/proc/self/mounts", errors="surrogateescape") as mounts:
-        for line in mounts:
-            _, path, kind, options = line.split()[:4]
-            if kind == "cgroup2":
-                controllers = _read(f"{path}/cgroup.controllers").split()
-            elif kind == "cgroup":
-                words = options.split(",")
-                controllers = [word for word in words if word in V1_CONTROLLERS or word.startswith("name=")]
-            else:
-                continue
-            key = (kind, *(controllers if kind == "cgroup" else ()))
-            # A hierarchy may be mounted more than once (a chroot's /sys); the first place is as good as any.
-            if key not in seen:
-                seen.add(key)
-                found.append(Hierarchy(2 if kind == "cgroup2" else 1, path, tuple(controllers)))
+    for line in _read("/proc/self/mounts").splitlines():
+        _, path, kind, options = line.split(" ")[:4]
+        if kind == "cgroup2":
+            controllers = _read(f"{path}/cgroup.controllers").split()
+        elif kind == "cgroup":
+            words = options.split(",")
+            controllers = [word for word in words if word in V1_CONTROLLERS or word.startswith("name=")]
+        else:
+            continue
+        key = (kind, *(controllers if kind == "cgroup" else ()))
+        # A hierarchy may be mounted more than once (a chroot's /sys); the first place is as good as any.
+        if key not in seen:
+            seen.add(key)
+            found.append(Hierarchy(2 if kind == "cgroup2" else 1, path, tuple(controllers)))
     return found
 
 
@@ -137,10 +136,16 @@ def write(path: str, text: str) -> None:
 
 def _read(path: str) -> str:
     try:
-        with open(path) as file:
-            return file.read().strip()
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ""
+    try:
+        text = b""
+        while part := os.read(fd, 65536):
+            text += part
+        return text.decode(errors="surrogateescape").strip()
+    finally:
+        os.close(fd)
 
 
 def remove(path: str) -> None:

@@ -87,7 +87,7 @@ def entry() -> None:
     _open_standard_streams()
     # Imports make nothing but keepers: looking for cycles among them costs a millisecond.
     gc.disable()
-    bundled = bundle.use()
+    bundled = bundle.use()  # The launcher has called it already; a program that pip made has not.
     status = main()
     if not bundled and "coso.runtime.start" in sys.modules:
         bundle.write()

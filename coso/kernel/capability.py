@@ -47,7 +47,7 @@ def limit_bounding(keep: int) -> None:
     for number in range(64):
         if keep >> number & 1:
             continue
-        if raw("prctl", PR_CAPBSET_DROP, number, 0, 0, 0) == -errno.EINVAL:
+        if raw("prctl", PR_CAPBSET_DROP, number) == -errno.EINVAL:
             return
 
 

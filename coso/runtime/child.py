@@ -34,11 +34,7 @@ def run(container: Container) -> None:
 
 def _enter(container: Container) -> None:
     spec = container.spec
-    planned = plan.in_child(spec)
-    observe = container.observe
-    steps.execute(planned[:1], container, observe)
-    _receive_mounts(container)
-    steps.execute(planned[1:], container, observe)
+    steps.execute(plan.in_child(spec), container, container.observe)
     container.theirs.send("ready")
     if container.theirs.receive() is None:
         os._exit(125)
@@ -46,17 +42,6 @@ def _enter(container: Container) -> None:
         pid.fork_command(container.theirs.fileno(), spec.process.terminal)
     _reset_signals()
     command.execute(container)
-
-
-def _receive_mounts(container: Container) -> None:
-    """Wait for the maps and take over the detached mounts; the parent's death ends the wait and this process."""
-    message = container.theirs.receive()
-    if message is None:
-        os._exit(125)
-    fds = message[2]
-    if container.has("user"):
-        container.layers = fds.pop(0)
-    container.dev, container.lower, *container.volumes = fds
 
 
 def _reset_signals() -> None:

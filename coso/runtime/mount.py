@@ -17,6 +17,7 @@ from coso.kernel import mount
 from coso.kernel.path import make_in_root, open_in_root
 from coso.kernel.process import CLONE_NEWNS
 from coso.runtime.container import Container
+from coso.runtime.user import RANGE
 from coso.spec import Volume
 from coso.state import LAYERS, make_directories
 from coso.steps import Step
@@ -39,12 +40,36 @@ def make_layers(container: Container) -> None:
     make_directories(LAYERS)
     container.journal.record("remove-tree", path)
     os.mkdir(path, 0o711)
-    for name in ("lower", "root", "upper", "work"):
+    for name in ("lower", "upper", "work"):
         os.mkdir(f"{path}/{name}", 0o755)
         os.chown(f"{path}/{name}", owner, owner)
+    _make_etc(container)
     if not container.has("mount"):
-        for name in ("lower", "root"):
-            container.journal.record("unmount", f"{path}/{name}")
+        container.journal.record("unmount", f"{path}/lower")
+
+
+def _make_etc(container: Container) -> None:
+    """Make the mount points that /etc lacks in the writable layer.
+
+    Made later, through the overlay, they would have /etc copied up first,
+    which takes longer than all else that is done there.  An /etc that is not
+    a plain directory is left to that way.
+    """
+    image, layer, owner = f"{container.spec.root.path}/etc", f"{container.directory}/upper/etc", container.first_id
+    try:
+        found = os.lstat(image)
+        missing = [name for name in ETC_FILES if not os.path.lexists(f"{image}/{name}")]
+        plain = stat.S_ISDIR(found.st_mode) and max(found.st_uid, found.st_gid) < RANGE and not os.listxattr(image)
+    except OSError:
+        return
+    if not missing or not plain:
+        return
+    os.mkdir(layer)
+    os.chown(layer, owner + found.st_uid, owner + found.st_gid)
+    os.chmod(layer, stat.S_IMODE(found.st_mode))
+    for name in missing:
+        os.mknod(f"{layer}/{name}", stat.S_IFREG | 0o644)
+        os.chown(f"{layer}/{name}", owner, owner)
 
 
 def open_layers(container: Container) -> None:
@@ -107,7 +132,8 @@ def stack(container: Container) -> None:
         # Only the host's root may set trusted.* attributes, in which an overlay otherwise keeps its marks.
         options["userxattr"] = None
     container.root = mount.new_mount("overlay", options)
-    mount.move_mount(container.root, f"{where}/root")
+    # The overlay has its own copy of the lower mount, and covers it.
+    mount.move_mount(container.root, f"{where}/lower")
 
 
 def attach(container: Container, fd: int, target: str, *, directory: bool = True) -> None:

@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 from coso.kernel.process import clone3
-from coso.runtime import cgroup, command, console, filesystems, ipc, mount, net, pid, security, time, user, uts
+from coso.runtime import (
+    cgroup,
+    command,
+    console,
+    filesystems,
+    handover,
+    ipc,
+    mount,
+    net,
+    pid,
+    security,
+    time,
+    user,
+    uts,
+)
 from coso.runtime.container import Container
 from coso.spec import Spec
 from coso.steps import Step
@@ -36,9 +50,6 @@ def before_clone(spec: Spec) -> list[Step]:
     own = spec.namespaces
     return [
         *([user.LEASE] if "user" in own else []),
-        mount.LAYER,
-        net.ETC,
-        filesystems.DEV,
         cgroup.CREATE,
         *([time.OFFSETS] if "time" in own else []),
     ]
@@ -67,13 +78,13 @@ def clone(spec: Spec, first_process: Callable[[Container], None]) -> Step:
 _FLAG_NAMES = {"ipc": "IPC", "mount": "NS", "network": "NET", "pid": "PID", "user": "USER", "uts": "UTS"}
 
 
-def after_clone(spec: Spec) -> list[Step]:
-    """The parent's steps that the child waits for."""
-    return [*([user.MAP] if "user" in spec.namespaces else []), mount.OPEN]
+# The parent's steps beside the child, in the order in which it waits for them (coso.runtime.handover).
+ROOT = (mount.LAYER, mount.OPEN)
+FILES = (net.ETC, filesystems.DEV)
 
 
-def beside_child(spec: Spec) -> list[Step]:
-    """The parent's steps while the child mounts: the command waits for them, the mounts do not."""
+def network(spec: Spec) -> list[Step]:
+    """The parent's last steps: the command waits for them, the mounts do not."""
     if "network" not in spec.namespaces or spec.network == "none":
         return [net.ADDRESS]
     return [net.ATTACH, net.ADDRESS]
@@ -84,11 +95,13 @@ def in_child(spec: Spec) -> list[Step]:
     own = spec.namespaces
     return [
         cgroup.ENTER,
-        *([user.ROOT] if "user" in own else []),
+        *([handover.IDS, user.ROOT] if "user" in own else []),
         *([uts.NAMES] if "uts" in own else []),
         *([net.PREPARE] if "network" in own else []),
         *([mount.PRIVATE] if "mount" in own else []),
+        handover.ROOT,
         mount.OVERLAY,
+        handover.FILES,
         *(filesystems.step(item) for item in spec.mounts),
         *(_volume(index, spec) for index in range(len(spec.volumes))),
         mount.ETC,

@@ -13,7 +13,7 @@ import sys
 from coso import steps
 from coso.errors import CosoError, KernelError, PrivilegeError, StartError, from_os_error
 from coso.kernel.process import start_time
-from coso.runtime import channel, child, console, journal, net, plan, security
+from coso.runtime import channel, child, console, handover, journal, net, plan, security, user
 from coso.runtime.container import Container
 from coso.runtime.pid import FORWARDED, SIGCHLD
 from coso.runtime.supervise import supervise
@@ -76,13 +76,16 @@ def _start(container: Container, explain: Explainer | None) -> None:
         container.observe = child.explaining_observer(container)
     steps.execute([plan.clone(spec, child.run)], container, observe)
     container.theirs.close()
-    steps.execute(plan.after_clone(spec), container, observe)
     container.journal.record("kill", str(container.pid), str(start_time(container.pid)))
     if container.has("user"):
+        steps.execute([user.MAP], container, observe)
         console.give_pipes(container.first_id)
-    layers = (container.layers,) if container.has("user") else ()
-    container.ours.send("mounts", fds=(*layers, container.dev, container.lower, *container.volumes))
-    steps.execute(plan.beside_child(spec), container, observe)
+        handover.give_ids(container)
+    steps.execute(plan.ROOT, container, observe)
+    handover.give_root(container)
+    steps.execute(plan.FILES, container, observe)
+    handover.give_files(container)
+    steps.execute(plan.network(spec), container, observe)
     _await_command(container, explain)
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SIGKILL = 9
+# Directories within each other that are removed by recursion, a descriptor each.
+DEEPEST = 32
 
 
 def remove_link(path: str, target: str) -> None:
@@ -43,32 +45,37 @@ def remove_tree(path: str) -> None:
 
 
 def _remove_at(parent: int, name: str) -> None:
-    """Remove whatever `name` is.
+    """Remove whatever `name` is: what it holds first, then itself.
 
-    Directories are not descended into but lifted up, level by level: a
-    container may nest them deeper than we have stack or descriptors.  rmdir
-    and rename refuse a mount point (EBUSY), so nothing mounted is emptied.
+    rmdir and rename refuse a mount point (EBUSY), so nothing mounted is emptied.
     """
     if not _is_full_directory(parent, name):
         return
     top = _open_directory(parent, name)
-    mark, number = os.urandom(4).hex(), 0
     try:
+        # What lies too deep is lifted up to the top while a pass goes on, hence another.
         while names := os.listdir(top):
             for item in names:
-                if not _is_full_directory(top, item):
-                    continue
-                inside = _open_directory(top, item)
-                try:
-                    for inner in os.listdir(inside):
-                        if _is_full_directory(inside, inner):
-                            number += 1
-                            os.rename(inner, f"{mark}.{number}", src_dir_fd=inside, dst_dir_fd=top)
-                finally:
-                    os.close(inside)
-                os.rmdir(item, dir_fd=top)
+                if _is_full_directory(top, item):
+                    _remove_full_directory(top, item, top, 0)
     finally:
         os.close(top)
+    os.rmdir(name, dir_fd=parent)
+
+
+def _remove_full_directory(parent: int, name: str, top: int, depth: int) -> None:
+    """Empty and remove a directory; a container may nest them deeper than we have stack or descriptors."""
+    inside = _open_directory(parent, name)
+    try:
+        for item in os.listdir(inside):
+            if not _is_full_directory(inside, item):
+                continue
+            if depth < DEEPEST:
+                _remove_full_directory(inside, item, top, depth + 1)
+            else:
+                os.rename(item, os.urandom(8).hex(), src_dir_fd=inside, dst_dir_fd=top)
+    finally:
+        os.close(inside)
     os.rmdir(name, dir_fd=parent)
 
 

@@ -6,6 +6,7 @@ import fcntl
 import os
 import pty
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -157,6 +158,18 @@ def test_volumes_show_the_hosts_files_as_the_containers_own(run: Coso, tmp_path:
     assert (tmp_path / "there").stat().st_uid == os.geteuid()
     assert "Read-only" in run("-v", f"{tmp_path}:/data:ro", "touch /data/x").stderr
     assert run("-v", f"{tmp_path}/here:/etc/deep/file", "cat /etc/deep/file").stdout == "from the host"
+
+
+def test_an_etc_without_the_files_keeps_its_owner_and_mode(coso: Coso, rootfs: Path, tmp_path: Path) -> None:
+    image = tmp_path / "image"
+    shutil.copytree(rootfs, image, symlinks=True)
+    (image / "etc/resolv.conf").unlink(missing_ok=True)
+    os.chown(image / "etc", 0, 7)
+    (image / "etc").chmod(0o750)
+    script = "stat -c '%u:%g %a' /etc; test -s /etc/resolv.conf && test -s /etc/passwd && touch /etc/new && echo ok"
+    done = coso("run", "-rootfs", str(image), "-network", "none", "--", "sh", "-c", script)
+    assert done.stdout.splitlines() == ["0:7 750", "ok"], done.stderr
+    assert not (image / "etc/new").exists()
 
 
 def test_an_image_whose_resolv_conf_is_a_dangling_link_gets_one(coso: Coso, rootfs: Path, tmp_path: Path) -> None:
