@@ -72,6 +72,8 @@ def _detach(keep: int) -> None:
 def _is_waiting(alone: int) -> bool:
     """Sleep until the network may go; False when it is gone, or another container has come to take care of it."""
     time.sleep(min(LINGER, max(0.01, _last_use() + LINGER - time.time())))
+    if not os.path.isdir(network.DIRECTORY):
+        return False  # A tear-down was quicker; taking the lock would make the directory again.
     with network.locked():
         if lease.any_left():
             # Under the lock: the last container to end finds no one waiting, and starts another.

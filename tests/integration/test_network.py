@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from coso import state
 from coso.kernel.process import CLONE_NEWNET, setns, unshare
 from coso.spawn import find, spawn
-from cosonet import firewall, network
+from cosonet import firewall, network, release
 from tests.integration.conftest import Coso, eventually, leftovers, nothing_is_left
 
 GATEWAY_OF = "ip route | grep default | cut -d' ' -f3"
@@ -343,3 +344,13 @@ def test_no_container_can_advertise_a_route_to_the_host(start: Start) -> None:
     start("echo up; exec sleep 20", network="cosonet").stdout.readline()  # type: ignore[union-attr]
     settings = Path("/proc/sys/net/ipv6/conf/coso0")
     assert not settings.exists() or (settings / "disable_ipv6").read_text() == "1\n"
+
+
+def test_a_tear_down_is_not_undone_by_the_process_that_waits(net_run: Coso) -> None:
+    assert net_run("true").returncode == 0
+    assert Path(release.ALONE).exists()  # It waits for the next container.
+    release.remove_unused()
+    state.remove_empty_directories()
+    assert not Path(network.DIRECTORY).exists()
+    time.sleep(release.LINGER + 0.5)
+    assert not Path(network.DIRECTORY).exists()
