@@ -25,7 +25,8 @@ def text(program: str) -> str:
         f"# {program}: installed by coso's set-up, which also removes it.\n"
         "import sys\n\n"
         f"{_first_on_path()}{more}"
-        f"{_start(program)}\n"
+        "from coso import bundle\n\nbundle.use()\n"
+        f"{_import(program)}"
         "entry()\n"
     )
 
@@ -34,15 +35,15 @@ def _first_on_path() -> str:
     return f"sys.path.insert(0, {ROOT!r})\n"
 
 
-def _start(program: str) -> str:
-    return f"from coso import bundle\n\nbundle.use()\nfrom {ENTRIES[program]} import entry"
+def _import(program: str) -> str:
+    return f"from {ENTRIES[program]} import entry\n"
 
 
 def is_ours(path: str, program: str) -> bool:
-    """Whether `path` is a launcher for this very source tree."""
+    """Whether `path` is a launcher for this very source tree, of this version or an earlier one."""
     try:
         with open(path, errors="replace") as file:
             found = file.read(4096)
     except OSError:
         return False
-    return _first_on_path() in found and f"{_start(program)}\n" in found
+    return _first_on_path() in found and _import(program) in found
