@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 HELP = """coso: disposable, isolated containers, without a daemon
 
   coso run [OPTIONS] [IMAGE] [COMMAND …]   run a command in a new container
+  coso verify [OPTIONS]                    prove that a container is isolated
   coso gc                                  take back what killed runtimes left behind
   coso version
 
@@ -48,6 +49,10 @@ def _command(words: list[str]) -> Callable[[list[str]], int]:
         from coso.cli import gc
 
         return gc.main
+    if first == "verify":
+        from coso.cli import verify
+
+        return verify.main
     if first == "run" or first.startswith("-") or not first:
         from coso.cli import run
 

@@ -223,11 +223,12 @@ def _of_coso() -> list[str]:
         try:
             mapping = Path(f"/proc/{pid}/uid_map").read_text().split()
             zombie = ") Z " in Path(f"/proc/{pid}/stat").read_text()
+            words = Path(f"/proc/{pid}/cmdline").read_bytes()[:80]
         except OSError:
             continue
         # A zombie has ended; when it is reaped is up to the machine's init.
         if mapping and not zombie and int(mapping[1]) >= FIRST_ID and mapping[2] == "65536":
-            found.append(f"process {pid} {Path(f'/proc/{pid}/cmdline').read_bytes()[:80]!r}")
+            found.append(f"process {pid} {words!r}")
     return found
 
 
