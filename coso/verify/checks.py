@@ -1,22 +1,29 @@
 """The list of checks: what each proves, how serious a breach is, where it is written, and its control.
 
 The control is what a person would give `coso run` to take this very
-protection away; the same probe must then report a breach.
+protection away; the same probe must then report a breach.  A protection that
+no option takes away names the step of the plan that gives it instead: the
+tests leave that step out.
 """
 
 from __future__ import annotations
 
+from coso.spec.defaults import MASKED_PATHS, READONLY_PATHS
 from coso.value import value
 from coso.verify.probe import CALLS
 
 PRIVILEGED = ("--userns=host", "--cap-add=ALL", "--security-opt=seccomp=unconfined")
-# What a container needs beyond the defaults to be checked in all eight namespaces.
-OPTIONS = ("--monotonic=1000",)
+# What a container needs beyond the defaults to be checked in all eight namespaces, and within limits.
+OPTIONS = ("--monotonic=1000", "--memory=256m", "--pids-limit=64")
 
 
 @value
 class Check:
-    """One check; `probe` is a name of coso.verify.probe with its argument, `control` the options that must breach."""
+    """One check.
+
+    `probe` is a name of coso.verify.probe with its argument; `control` are
+    the options, or `without` is the step left out, with which it must breach.
+    """
 
     id: str
     area: str
@@ -24,7 +31,8 @@ class Check:
     severity: str
     source: str
     probe: str
-    control: tuple[str, ...]
+    control: tuple[str, ...] = ()
+    without: str = ""
 
 
 _NAMESPACES = {
@@ -145,6 +153,49 @@ CHECKS: tuple[Check, ...] = (
     *(
         Check(f"call-{name}", "seccomp", f"{name} is refused", "high", f"{name}(2)", f"call:{name}", PRIVILEGED)
         for name in CALLS
+    ),
+    *(
+        Check(
+            f"masked-{path.rpartition('/')[2]}",
+            "paths",
+            f"{path} is covered",
+            "medium",
+            "OCI config-linux.md (maskedPaths)",
+            f"masked:{path}",
+            without="mask paths",
+        )
+        for path in MASKED_PATHS
+    ),
+    *(
+        Check(
+            f"readonly-{path.rpartition('/')[2]}",
+            "paths",
+            f"{path} is read-only",
+            "high",
+            "OCI config-linux.md (readonlyPaths)",
+            f"read_only:{path}",
+            without="protect paths",
+        )
+        for path in READONLY_PATHS
+    ),
+    Check("limit-memory", "limits", "a memory limit bites", "medium", "cgroups(7)", "memory_limit", ("--memory=2g",)),
+    Check(
+        "limit-pids",
+        "limits",
+        "a limit of processes bites",
+        "medium",
+        "cgroups(7)",
+        "process_limit",
+        ("--pids-limit=1000",),
+    ),
+    Check(
+        "input",
+        "descriptors",
+        "the caller's input cannot be read",
+        "medium",
+        "null(4)",
+        "callers_input",
+        ("--interactive",),
     ),
     Check("dev-mknod", "devices", "no device node can be made", "high", "mknod(2)", "device_node", ("--userns=host",)),
 )

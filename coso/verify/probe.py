@@ -190,6 +190,60 @@ def device_node(_: Bait) -> str:
     return "a node of the machine's memory (1:1) can be made"
 
 
+def masked(_: Bait, path: str) -> str:
+    """Is a file covered by /dev/null, or a directory by an empty one?"""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        raise Lacking(f"this kernel has no {path}") from None
+    if stat.S_ISDIR(found.st_mode):
+        return "" if os.path.ismount(path) and not os.listdir(path) else f"{path} is the kernel's own"
+    return "" if found.st_rdev == os.makedev(1, 3) else f"{path} is the kernel's own"
+
+
+def read_only(_: Bait, path: str) -> str:
+    """Is what is at a path mounted read-only?"""
+    try:
+        flags = os.statvfs(path).f_flag
+    except FileNotFoundError:
+        raise Lacking(f"this kernel has no {path}") from None
+    return "" if flags & os.ST_RDONLY else f"{path} can be written to"
+
+
+def memory_limit(_: Bait) -> str:
+    """Is a process killed that takes more memory than the container may have?"""
+    child = os.fork()
+    if not child:
+        taken = b"x" * (512 << 20)
+        os._exit(len(taken) & 1)
+    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return "" if ended == -9 else "a process took 512 MiB"
+
+
+def process_limit(_: Bait) -> str:
+    """Is fork() refused at some point?"""
+    children: list[int] = []
+    try:
+        while len(children) < 200:
+            child = os.fork()
+            if not child:
+                time.sleep(60)
+                os._exit(0)
+            children.append(child)
+    except BlockingIOError:
+        return ""
+    finally:
+        for child in children:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+    return f"{len(children)} processes could be started"
+
+
+def callers_input(_: Bait) -> str:
+    """Is the input of whoever started the container out of reach?"""
+    return "the caller's input can be read" if os.read(0, 1) else ""
+
+
 PROBES: dict[str, Callable[..., str]] = {
     "namespace": namespace,
     "first_process": first_process,
@@ -207,6 +261,11 @@ PROBES: dict[str, Callable[..., str]] = {
     "filtered": filtered,
     "call": call,
     "device_node": device_node,
+    "masked": masked,
+    "read_only": read_only,
+    "memory_limit": memory_limit,
+    "process_limit": process_limit,
+    "callers_input": callers_input,
 }
 
 

@@ -30,21 +30,26 @@ class Result:
     milliseconds: float
 
 
-def verify(checks: Iterable[Check], rootfs: str, *, options: tuple[str, ...] = OPTIONS) -> list[Result]:
-    """Run checks in a container of coso with these options; raise CosoError when there is no result of one."""
+def verify(
+    checks: Iterable[Check], rootfs: str, *, options: tuple[str, ...] = OPTIONS, start: str = ""
+) -> list[Result]:
+    """Run checks in a container of coso with these options; raise CosoError when there is no result of one.
+
+    `start` is the text of another program to be started in the place of coso's launcher.
+    """
     wanted = {check.id: check for check in checks}
     volumes, python = _python()
     with tempfile.TemporaryDirectory(prefix="coso-verify-") as directory, bait.laid() as laid:
         program = f"{directory}/coso"
         with open(program, "w") as file:
-            file.write(launcher.text("coso"))
+            file.write(start or launcher.text("coso"))
         os.chmod(program, 0o755)
         network = () if any(word.startswith("--network") for word in options) else ("--network=none",)
         words = [program, "run", f"--rootfs={rootfs}", *network, *options]
         for source, target in volumes.items():
             words += ["--volume", f"{source}:{target}:ro"]
         words += ["--", *python, json.dumps(laid), *(f"{check.id}={check.probe}" for check in wanted.values())]
-        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        done = subprocess.run(words, input="the caller's input", capture_output=True, text=True, check=False)
     results = [_result(wanted, json.loads(line)) for line in done.stdout.splitlines()]
     if len(results) != len(wanted):
         raise CosoError(
@@ -56,9 +61,12 @@ def verify(checks: Iterable[Check], rootfs: str, *, options: tuple[str, ...] = O
 
 
 def control(check: Check, rootfs: str) -> Result:
-    """Run a check where its protection is taken away: the result must be `fail`."""
-    options = check.control if check.area == "time" else (*OPTIONS, *check.control)
-    return verify([check], rootfs, options=options)[0]
+    """Run a check where options take its protection away: the result must be `fail`."""
+    taken = {word.partition("=")[0] for word in check.control}
+    if check.area == "time":
+        taken.add("--monotonic")  # It is there where asked, and so taken away by not asking.
+    kept = (word for word in OPTIONS if word.partition("=")[0] not in taken)
+    return verify([check], rootfs, options=(*kept, *check.control))[0]
 
 
 def _result(wanted: dict[str, Check], found: dict[str, str]) -> Result:

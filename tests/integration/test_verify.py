@@ -8,6 +8,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from coso import launcher
+from coso.errors import CosoError
 from coso.verify import run as verify
 from coso.verify.checks import CHECKS, Check
 from tests.integration.conftest import Coso, nothing_is_left
@@ -27,12 +29,48 @@ def test_everything_holds(coso: Coso, rootfs: Path) -> None:
     assert nothing_is_left()
 
 
+def without(step: str) -> str:
+    """A coso that leaves a step of the child's plan out."""
+    return launcher.text("coso").replace(
+        "entry()\n",
+        f"""from coso.runtime import plan
+whole = plan.in_child
+plan.in_child = lambda spec: [step for step in whole(spec) if step.name != {step!r}]
+entry()
+""",
+    )
+
+
 @pytest.mark.parametrize("check", CHECKS, ids=BY_ID)
 def test_each_check_fails_where_its_protection_is_taken_away(check: Check, rootfs: Path) -> None:
-    result = verify.control(check, str(rootfs))
+    if check.without:
+        (result,) = verify.verify([check], str(rootfs), start=without(check.without))
+    else:
+        result = verify.control(check, str(rootfs))
     if result.result == "skip":
         pytest.skip(result.reason)
     assert result.result == "fail", result.reason
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "enter control groups",
+        "name the host",
+        "mount /proc",
+        "mask paths",
+        "protect paths",
+        "redirect input",
+        "filter system calls",
+        "become the user",
+    ],
+)
+def test_a_step_left_out_is_caught(step: str, rootfs: Path) -> None:
+    try:
+        results = verify.verify(CHECKS, str(rootfs), start=without(step))
+    except CosoError:
+        return  # Without it nothing starts at all.
+    assert {result.result for result in results} & {"fail", "error"}
 
 
 def test_reports_for_ci_systems(coso: Coso, rootfs: Path, tmp_path: Path) -> None:
