@@ -61,11 +61,13 @@ CHECKS: tuple[Check, ...] = (
         for name, (source, control) in _NAMESPACES.items()
     ),
     Check("pid-first", "pid", "the command is process 1", "low", "LTP pidns01", "first_process", ("--pid=host",)),
-    Check("pid-others", "pid", "no other process is seen", "high", "LTP pidns04", "other_processes", ("--pid=host",)),
+    Check(
+        "pid-others", "pid", "no other process is seen", "high", "pid_namespaces(7)", "other_processes", ("--pid=host",)
+    ),
     Check(
         "pid-signal", "pid", "a process of the host cannot be signalled", "high", "kill(2)", "signal", ("--pid=host",)
     ),
-    Check("uts-name", "uts", "the host's name is not seen", "low", "LTP utsname03", "host_name", ("--uts=host",)),
+    Check("uts-name", "uts", "the host's name is not seen", "low", "uts_namespaces(7)", "host_name", ("--uts=host",)),
     *(
         Check(
             f"ipc-{kind}",
@@ -110,7 +112,7 @@ CHECKS: tuple[Check, ...] = (
         "user",
         "root inside is nobody outside",
         "high",
-        "LTP userns02",
+        "user_namespaces(7)",
         "root_is_nobody",
         ("--userns=host",),
     ),
