@@ -79,6 +79,7 @@ _FLAG_NAMES = {"ipc": "IPC", "mount": "NS", "network": "NET", "pid": "PID", "use
 
 
 # The parent's steps beside the child, in the order in which it waits for them (coso.runtime.handover).
+IDS = (user.MAP,)
 ROOT = (mount.LAYER, mount.OPEN)
 FILES = (net.ETC, filesystems.DEV)
 

@@ -13,7 +13,7 @@ import sys
 from coso import steps
 from coso.errors import CosoError, KernelError, PrivilegeError, StartError, from_os_error
 from coso.kernel.process import start_time
-from coso.runtime import channel, child, console, handover, journal, net, plan, security, user
+from coso.runtime import channel, child, console, handover, journal, net, plan, security
 from coso.runtime.container import Container
 from coso.runtime.pid import FORWARDED, SIGCHLD
 from coso.runtime.supervise import supervise
@@ -78,7 +78,7 @@ def _start(container: Container, explain: Explainer | None) -> None:
     container.theirs.close()
     container.journal.record("kill", str(container.pid), str(start_time(container.pid)))
     if container.has("user"):
-        steps.execute([user.MAP], container, observe)
+        steps.execute(plan.IDS, container, observe)
         console.give_pipes(container.first_id)
         handover.give_ids(container)
     steps.execute(plan.ROOT, container, observe)

@@ -8,10 +8,10 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from coso.spec.defaults import MASKED_PATHS, READONLY_PATHS
 from coso.verify import probe
 
 IPC_CREAT, IPC_EXCL, IPC_RMID = 0o1000, 0o2000, 0
-NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts")
 
 
 @contextmanager
@@ -27,12 +27,13 @@ def laid() -> Iterator[probe.Bait]:
         abstract.bind(f"\0{name}")
         abstract.listen()
         yield {
-            "namespaces": {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in NAMESPACES},
+            "namespaces": {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in os.listdir("/proc/self/ns")},
             "pid": os.getpid(),
             "name": os.uname().nodename,
             "key": key,
             "abstract": name,
             "port": loopback.getsockname()[1],
+            "paths": [path for path in (*MASKED_PATHS, *READONLY_PATHS) if os.path.exists(path)],
             "calls": {call: probe.call_number(call) for call in probe.CALLS},
         }
 

@@ -190,24 +190,26 @@ def device_node(_: Bait) -> str:
     return "a node of the machine's memory (1:1) can be made"
 
 
-def masked(_: Bait, path: str) -> str:
+def masked(bait: Bait, path: str) -> str:
     """Is a file covered by /dev/null, or a directory by an empty one?"""
-    try:
-        found = os.stat(path)
-    except FileNotFoundError:
-        raise Lacking(f"this kernel has no {path}") from None
+    if not _is_there(bait, path):
+        return ""
+    found = os.stat(path)
     if stat.S_ISDIR(found.st_mode):
         return "" if os.path.ismount(path) and not os.listdir(path) else f"{path} is the kernel's own"
     return "" if found.st_rdev == os.makedev(1, 3) else f"{path} is the kernel's own"
 
 
-def read_only(_: Bait, path: str) -> str:
+def read_only(bait: Bait, path: str) -> str:
     """Is what is at a path mounted read-only?"""
-    try:
-        flags = os.statvfs(path).f_flag
-    except FileNotFoundError:
-        raise Lacking(f"this kernel has no {path}") from None
-    return "" if flags & os.ST_RDONLY else f"{path} can be written to"
+    return "" if not _is_there(bait, path) or os.statvfs(path).f_flag & os.ST_RDONLY else f"{path} can be written to"
+
+
+def _is_there(bait: Bait, path: str) -> bool:
+    """Whether the container has a path; that the kernel lacks it is for the host to say, not for what is inside."""
+    if path not in bait["paths"]:
+        raise Lacking(f"this kernel has no {path}")
+    return os.path.exists(path)
 
 
 def memory_limit(_: Bait) -> str:
