@@ -84,6 +84,12 @@ def install(_: Context, check: bool = False, diff: bool = False, json: bool = Fa
 
 
 @task(help=OUTPUT)
+def peers_setup(_: Context, check: bool = False, diff: bool = False, json: bool = False) -> None:
+    """Install the runtimes that coso is compared with: crun, runc, bubblewrap, podman, docker, nspawn, lxc."""
+    _finish(lambda: setups.carry_out("peers-setup", setups.peers_setup(), check=check, diff=diff, as_json=json))
+
+
+@task(help=OUTPUT)
 def fs_teardown(_: Context, check: bool = False, diff: bool = False, json: bool = False) -> None:
     """Undo exactly what fs-setup recorded."""
     _finish(lambda: setups.tear_down("fs-setup", check=check, diff=diff, as_json=json))
@@ -93,6 +99,12 @@ def fs_teardown(_: Context, check: bool = False, diff: bool = False, json: bool 
 def net_teardown(_: Context, check: bool = False, diff: bool = False, json: bool = False) -> None:
     """Undo exactly what net-setup recorded, an earlier FORWARD policy included."""
     _finish(lambda: setups.tear_down("net-setup", check=check, diff=diff, as_json=json))
+
+
+@task(help=OUTPUT)
+def peers_teardown(_: Context, check: bool = False, diff: bool = False, json: bool = False) -> None:
+    """Purge exactly what peers-setup installed."""
+    _finish(lambda: setups.tear_down("peers-setup", check=check, diff=diff, as_json=json))
 
 
 @task(help=OUTPUT)

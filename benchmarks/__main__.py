@@ -25,8 +25,8 @@ from coso.kernel import mount
 from coso.kernel.process import CLONE_NEWNS, unshare
 from coso.spawn import find
 from coso.spec.defaults import ROOTFS
+from provisioning.peers import PEERS
 from provisioning.resource import Change
-from provisioning.system import Package
 
 CONTROLLERS = "/sys/fs/cgroup/unified/cgroup.controllers"
 Cases = dict[str, list[str]]
@@ -57,8 +57,7 @@ def main() -> int:
 
 
 def _install_peers() -> None:
-    for name in ("crun", "runc"):
-        package = Package(name, name)
+    for package in (peer for peer in PEERS if peer.name in ("crun", "runc")):
         plan = package.plan(package.inspect())
         if isinstance(plan, Change):
             package.apply(plan)

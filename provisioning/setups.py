@@ -12,6 +12,7 @@ from provisioning import engine, report
 from provisioning.fetch import cache_directory
 from provisioning.files import Directory, File, Program
 from provisioning.firewall import ForwardPolicy
+from provisioning.peers import peers
 from provisioning.resource import Resource
 from provisioning.rootfs import Cache, Rootfs, require_no_container
 from provisioning.system import Package, Sysctl
@@ -19,7 +20,12 @@ from provisioning.system import Package, Sysctl
 KINDS: dict[str, type] = {
     kind.kind: kind for kind in (Cache, Directory, File, ForwardPolicy, Package, Program, Rootfs, Sysctl)
 }
-TEARDOWNS = {"fs-setup": "fs-teardown", "net-setup": "net-teardown", "install": "uninstall"}
+TEARDOWNS = {
+    "fs-setup": "fs-teardown",
+    "net-setup": "net-teardown",
+    "install": "uninstall",
+    "peers-setup": "peers-teardown",
+}
 COSO = "/usr/local/bin/coso"
 SOURCES = ("auto", "alpine", "busybox")
 FORWARD = ("policy", "rules")
@@ -57,6 +63,11 @@ def net_setup(*, forward: str = "policy", network: str = NETWORK) -> list[Resour
 def install() -> list[Resource]:
     """The `coso` program for everybody's PATH."""
     return [Program(COSO, launcher.text("coso"))]
+
+
+def peers_setup() -> list[Resource]:
+    """The runtimes that `coso verify` and the benchmarks drive beside coso; none of their daemons is started."""
+    return [*peers()]
 
 
 def carry_out(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
 from coso.errors import ProvisionError
 from provisioning.resource import Change, Fine, Plan, State
 
+POLICY = "/usr/sbin/policy-rc.d"
+DENIAL = "#!/bin/sh\n# Here for the time of an installation by coso's set-up: its packages start no daemon.\nexit 101\n"
 APT = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
 
 
@@ -27,11 +31,12 @@ def run(*words: str) -> str:
 
 @dataclass(frozen=True)
 class Package:
-    """A Debian package that has to be installed, wanted for one program in it."""
+    """A Debian package that has to be installed, wanted for one program in it; `idle`: its daemons are not started."""
 
     kind: ClassVar[str] = "package"
     name: str
     program: str
+    idle: bool = False
 
     @property
     def label(self) -> str:
@@ -57,7 +62,8 @@ class Package:
 
     def apply(self, change: Change) -> None:
         """Install it without recommended packages."""
-        run("apt-get", "install", "-y", "--no-install-recommends", self.name)
+        with _no_daemons() if self.idle else nullcontext():
+            run("apt-get", "install", "-y", "--no-install-recommends", self.name)
 
     def undo(self, change: Change) -> str:
         """Purge what the installation brought."""
@@ -72,6 +78,24 @@ class Package:
         return f"purged {', '.join(news)}"
 
 
+@contextmanager
+def _no_daemons() -> Iterator[None]:
+    """Have maintainer scripts start nothing (policy-rc.d), unless the machine has a policy of its own."""
+    if os.path.exists(POLICY):
+        with open(POLICY, errors="replace") as file:
+            theirs = file.read() != DENIAL
+        if theirs:
+            yield
+            return
+    with open(POLICY, "w") as file:
+        file.write(DENIAL)
+    os.chmod(POLICY, 0o755)
+    try:
+        yield
+    finally:
+        os.unlink(POLICY)
+
+
 def _is_installed(name: str) -> bool:
     done = subprocess.run(
         ["dpkg-query", "-W", "-f", "${db:Status-Status}", name], capture_output=True, text=True, check=False
@@ -79,15 +103,28 @@ def _is_installed(name: str) -> bool:
     return done.stdout == "installed"
 
 
+def is_offered(name: str) -> bool:
+    """Whether apt knows a package of this name."""
+    try:
+        return bool(run("apt-cache", "show", "--no-all-versions", name))
+    except ProvisionError:
+        return False
+
+
 def _simulate(name: str) -> list[str]:
-    """Which packages apt would install; the lists are fetched where apt has none."""
+    """Which packages apt would add; the lists are fetched where apt has none.
+
+    A package that is only upgraded (its line has the present version in brackets) was there
+    before, and must not be purged.
+    """
     words = ("apt-get", "install", "--simulate", "--no-install-recommends", name)
     try:
         said = run(*words)
     except ProvisionError:
         run("apt-get", "update")
         said = run(*words)
-    return [line.split()[1] for line in said.splitlines() if line.startswith("Inst ")]
+    lines = (line.split() for line in said.splitlines() if line.startswith("Inst "))
+    return [name for _, name, version, *_ in lines if not version.startswith("[")]
 
 
 @dataclass(frozen=True)
