@@ -7,6 +7,7 @@
     ├── PrivilegeError               the caller may not do this
     ├── KernelError                  a system call failed: call, path, errno
     ├── LimitError                   a limit that was asked for cannot be set
+    ├── UnsupportedError             another runtime has no way to grant an option
     ├── StartError                   a step of the start failed: container, step, cause
     │   ├── CommandNotFoundError     exit status 127
     │   └── CommandNotExecutableError  exit status 126
@@ -66,6 +67,10 @@ class PrivilegeError(CosoError):
 
 class LimitError(CosoError):
     """A resource limit that was asked for cannot be set here."""
+
+
+class UnsupportedError(CosoError):
+    """Another runtime, as checks drive it, has no way to grant an option."""
 
 
 class NetworkError(CosoError):
