@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from coso.errors import ProvisionError, UnsupportedError
-from coso.verify.drivers import DRIVERS, Driver, Wish
+from coso.verify.drivers import DRIVERS, Driver, Wish, docker
 from provisioning.peers import peers
 from provisioning.resource import Change
 from tests.integration.conftest import eventually, machines_network
@@ -33,7 +33,7 @@ def _peers() -> None:
             for package in peers():
                 if isinstance(plan := package.plan(package.inspect()), Change):
                     package.apply(plan)
-        except ProvisionError:
+        except (ProvisionError, OSError):
             return
 
 
@@ -159,6 +159,31 @@ def test_nothing_to_remove_is_no_error(driver: Driver, scratch: str) -> None:
 
 def test_a_version_is_a_number(driver: Driver) -> None:
     assert driver.version()[0].isdecimal()
+
+
+def test_a_daemon_of_our_own_leaves_nothing(_peers: None, rootfs: Path, scratch: str) -> None:
+    if (reason := docker.lacking()) or os.environ.get("DOCKER_HOST") or os.path.exists("/run/docker.sock"):
+        pytest.skip(reason or "the daemon would be the machine's")
+    before = traces(scratch)
+    with docker.started(scratch):
+        run(docker.DRIVER, scratch, Wish(str(rootfs), ("/bin/busybox", "true")))
+        assert traces(scratch) != before
+    assert traces(scratch) == before
+
+
+def traces(scratch: str) -> list[str]:
+    """What a daemon of Docker's may leave on a machine."""
+    places = ["/etc/docker", "/etc/docker/key.json", "/run/docker", "/run/containerd", "/sys/class/net/docker0"]
+    found = [place for place in places if os.path.exists(place)]
+    found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if scratch in line]
+    found += [str(path) for path in Path("/sys/fs/cgroup").glob("*/docker")]
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_text()
+        except OSError:
+            continue
+        found += [words] if scratch in words and "pytest" not in words else []
+    return found
 
 
 def sleepers() -> list[str]:

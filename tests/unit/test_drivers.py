@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from coso.errors import UnsupportedError
+from coso.kernel.capability import NUMBERS
 from coso.verify.drivers import DRIVERS, Driver, Wish, bubblewrap, docker, host, lxc, nspawn, oci, podman, unshare
 from coso.verify.drivers.model import asked
 
@@ -178,9 +179,9 @@ def test_docker_and_podman_share_their_words(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(docker, "_import", lambda rootfs, image: None)
     monkeypatch.setattr(podman, "permitted", lambda: ("CAP_SYS_RESOURCE",))
     monkeypatch.setattr(host, "without_hybrid_controllers", lambda words: words)
-    monkeypatch.setattr(docker, "permitted", lambda: ("CAP_KILL", "CAP_BPF"))
+    monkeypatch.setattr(docker, "permitted", lambda: [name for name in NUMBERS if name != "CAP_SYS_RESOURCE"])
     given = wish("--cap-add=ALL", "--memory=64m", "--interactive", "--network=none", volumes=VOLUMES)
-    common = "run --rm -i --name name --cap-add=CAP_KILL --cap-add=CAP_BPF --memory=64m --network=none"
+    common = "run --rm -i --name name --cap-add=ALL --cap-drop=CAP_SYS_RESOURCE --memory=64m --network=none"
     common += " --volume=/usr:/host/usr:ro --volume=/srv/data:/data"
     assert " ".join(docker.command(given, "name", "/s")) == (f"/usr/bin/docker {common} coso-verify:name /bin/true -x")
     assert " ".join(podman.command(given, "name", "/s")) == (

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from coso.errors import CosoError
-from coso.kernel.capability import permitted
+from coso.kernel.capability import NUMBERS, permitted
 from coso.spawn import find
 from coso.verify.drivers import host
 from coso.verify.drivers.model import Driver, Wish, asked, refusal
@@ -18,6 +18,8 @@ from coso.verify.drivers.model import Driver, Wish, asked, refusal
 PASSED = {"memory", "pids-limit", "cpus", "network", "userns", "cap-add", "security-opt", "workdir", "hostname"}
 PASSED |= {"pid", "ipc", "uts", "cgroupns"}
 KEY = "/etc/docker/key.json"
+LINK = "/sys/class/net/docker0"
+DIRECTORIES = ("/etc/docker", "/run/docker", "/run/containerd")
 
 
 def words_of(runtime: str, wish: Wish) -> list[str]:
@@ -28,13 +30,11 @@ def words_of(runtime: str, wish: Wish) -> list[str]:
             continue  # Given in any case.
         if name not in PASSED:
             raise refusal(runtime, name, text)
-        words += _capabilities() if (name, text) == ("cap-add", "ALL") else [f"--{name}={text}"]
+        words.append(f"--{name}={text}")
+        if (name, text) == ("cap-add", "ALL"):
+            # Its runtime fails with what not even root has, in a machine that is itself confined.
+            words += [f"--cap-drop={lost}" for lost in NUMBERS if lost not in permitted()]
     return words
-
-
-def _capabilities() -> list[str]:
-    """All that this machine's root has: asked for ALL, docker asks its runtime for what nobody here has."""
-    return [f"--cap-add={name}" for name in permitted()]
 
 
 def volumes(wish: Wish) -> list[str]:
@@ -148,16 +148,16 @@ def _stop(daemon: subprocess.Popen[bytes]) -> None:
 
 def _outside() -> set[str]:
     """What a daemon makes outside its directories and does not take away, as far as it is there."""
-    return {path for path in ("/sys/class/net/docker0", KEY, os.path.dirname(KEY)) if os.path.exists(path)}
+    return {path for path in (LINK, KEY, *DIRECTORIES) if os.path.exists(path)}
 
 
 def _take_back(made: set[str]) -> None:
-    if "/sys/class/net/docker0" in made:
+    if LINK in made and find("ip"):
         host.said([find("ip"), "link", "delete", "docker0"])
     if KEY in made:
         os.unlink(KEY)
-    if os.path.dirname(KEY) in made:
-        os.rmdir(os.path.dirname(KEY))
+    for path in made.intersection(DIRECTORIES):
+        host.drop_empty_directories(path)
     host.drop_empty_groups("docker")
 
 

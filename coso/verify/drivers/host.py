@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from coso.cgroups import hierarchies
+from coso.errors import KernelError
 from coso.kernel.mount import unmount
 from coso.spawn import find
 
@@ -94,7 +95,19 @@ def unmount_below(directory: str) -> None:
         points = [line.split()[4] for line in file]
     for point in reversed(points):
         if point.startswith(f"{directory}/"):
-            unmount(point)
+            try:
+                unmount(point)
+            except KernelError:
+                continue  # It went with another one.
+
+
+def drop_empty_directories(path: str) -> None:
+    """Remove a directory and those below it, as far as they hold no file."""
+    for directory, _, _ in os.walk(path, topdown=False):
+        try:
+            os.rmdir(directory)
+        except OSError:
+            continue  # In use.
 
 
 def drop_empty_groups(*names: str) -> None:

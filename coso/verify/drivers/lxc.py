@@ -19,6 +19,7 @@ from coso.verify.drivers import host
 from coso.verify.drivers.model import Driver, Wish, asked, refusal
 
 COMMON = "/usr/share/lxc/config/common.conf"
+LOCKS = "/run/lxc/lock"
 PERIOD = 100_000
 NAMESPACES = {"pid": "pid", "ipc": "ipc", "uts": "uts", "cgroupns": "cgroup"}
 
@@ -115,6 +116,8 @@ def remove(name: str, scratch: str) -> None:
             for path in glob.glob(f"{hierarchy.path}/**/lxc.{kind}.{name}", recursive=True):
                 remove_group(path)
     shutil.rmtree(f"{scratch}/lxc/{name}", ignore_errors=True)
+    shutil.rmtree(f"{LOCKS}{os.path.abspath(scratch)}/lxc", ignore_errors=True)
+    host.drop_empty_directories(LOCKS)
     host.drop_empty_groups("lxc.pivot")
 
 

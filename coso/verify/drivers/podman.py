@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import glob
+import json
+import os
 import resource
 
 from coso.kernel.capability import permitted
@@ -21,10 +24,25 @@ def remove(name: str, scratch: str) -> None:
     """Remove the container, and what podman keeps mounted."""
     if not find("podman"):
         return
+    namespaces = _network_namespaces(scratch)
     host.said(_words(scratch, "rm", "--force", "--ignore", "--time=0", name))
     host.await_end(f"{scratch}/podman/")  # The container's monitor goes on for a moment, to clean up itself.
+    for config, path in namespaces.items():
+        # podman leaves the file when the mount on it went with a mount namespace.
+        if not os.path.exists(config) and os.path.exists(path) and not os.path.ismount(path):
+            os.unlink(path)
     host.unmount_below(f"{scratch}/podman")
     host.drop_empty_groups("libpod_parent/conmon", "libpod_parent")
+
+
+def _network_namespaces(scratch: str) -> dict[str, str]:
+    """Where the containers in this storage have their network namespaces, by the file that says so."""
+    found: dict[str, str] = {}
+    for config in glob.glob(f"{scratch}/podman/root/*-containers/*/userdata/config.json"):
+        with open(config) as file:
+            paths = [item.get("path", "") for item in json.load(file)["linux"]["namespaces"]]
+        found.update((config, path) for path in paths if path.startswith("/run/netns/"))
+    return found
 
 
 def _words(scratch: str, *words: str) -> list[str]:
