@@ -162,9 +162,10 @@ def test_nspawn_takes_what_it_has_no_option_for_from_the_environment(tmp_path: P
 
 
 def test_lxc_includes_what_its_templates_share() -> None:
-    lines = lxc.configuration(wish("--memory=64m", "--cpus=2", "--pid=host", "--ipc=host", volumes=VOLUMES))
+    lines = lxc.configuration(wish("--memory=64m", "--cpus=2", "--pid=host", "--ipc=host", volumes=VOLUMES), "box")
     assert lines[0] == "lxc.include = /usr/share/lxc/config/common.conf"
-    assert "lxc.net.0.type = empty" in lines
+    assert "lxc.net.0.type = empty" in lines and "lxc.uts.name = box" in lines
+    assert "lxc.uts.name = box" not in lxc.configuration(wish("--uts=host"), "box")
     assert lines[-5:] == [
         "lxc.cgroup2.memory.max = 67108864",
         "lxc.cgroup2.cpu.max = 200000 100000",
@@ -172,7 +173,7 @@ def test_lxc_includes_what_its_templates_share() -> None:
         "lxc.mount.entry = /usr host/usr none rbind,ro 0 0",
         "lxc.mount.entry = /srv/data data none rbind 0 0",
     ]
-    assert "lxc.cgroup.cpu.cfs_quota_us = 200000" in lxc.configuration(wish("--cpus=2"), unified=False)
+    assert "lxc.cgroup.cpu.cfs_quota_us = 200000" in lxc.configuration(wish("--cpus=2"), "box", unified=False)
 
 
 def test_docker_and_podman_share_their_words(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,43 +29,51 @@ def command(wish: Wish, name: str, scratch: str) -> list[str]:
     directory, file = f"{scratch}/lxc", f"{scratch}/{name}.conf"
     os.makedirs(directory, exist_ok=True)
     with open(file, "w") as config:
-        config.write("\n".join(configuration(wish, unified=_is_unified())) + "\n")
+        config.write("\n".join(configuration(wish, name, unified=_is_unified())) + "\n")
     return [find("lxc-execute") or "lxc-execute", "-n", name, "-P", directory, "-f", file, "--", *wish.command]
 
 
-def configuration(wish: Wish, *, unified: bool = True) -> list[str]:
-    """The lines of a container's configuration; `unified` says that limits are those of control groups v2."""
-    kept: list[str] = []
-    network, more = "empty", []
-    for option, text in asked(wish):
-        match option, text:
-            case (("memory" | "pids-limit" | "cpus"), _):
-                more += _limit(option, text, unified)
-            case "network", "none" | "host":
-                network = "none" if text == "host" else "empty"
-            case (("pid" | "ipc" | "uts" | "cgroupns"), "host"):
-                kept.append(NAMESPACES[option])
-            case "cap-add", _:
-                more += _capabilities(text)
-            case "security-opt", "seccomp=unconfined":
-                more.append("lxc.seccomp.profile =")
-            case "security-opt", "no-new-privileges=false" | "no-new-privileges=true":
-                more.append(f"lxc.no_new_privs = {int(text.endswith('true'))}")
-            case "workdir", _:
-                more.append(f"lxc.init.cwd = {text}")
-            case "hostname", _:
-                more.append(f"lxc.uts.name = {text}")
-            case "monotonic", _:
-                more.append(f"lxc.time.offset.monotonic = {text}s")
-            case ("userns", "host") | ("interactive", _):
-                pass  # It is so in any case.
-            case _:
-                raise refusal("lxc", option, text)
+def configuration(wish: Wish, name: str, *, unified: bool = True) -> list[str]:
+    """The lines of a container's configuration, which names it as lxc-create does.
+
+    `unified` says that limits are those of control groups v2.
+    """
+    given = asked(wish)
+    kept = [NAMESPACES[option] for option, text in given if option in NAMESPACES and text == "host"]
+    lines = [f"lxc.include = {COMMON}", "lxc.apparmor.profile = generated", "lxc.apparmor.allow_nesting = 1"]
+    lines += [f"lxc.net.0.type = {'none' if ('network', 'host') in given else 'empty'}"]
+    lines += [f"lxc.rootfs.path = dir:{wish.rootfs}"]
+    lines += [f"lxc.uts.name = {name}"] if "uts" not in kept else []
+    lines += [line for option, text in given for line in _granted(option, text, unified)]
     if kept:  # LXC makes a namespace of every kind that is not named here, those it makes on demand included.
-        kept += ["user", *(["time"] if not any("lxc.time" in line for line in more) else [])]
-        more.append(f"lxc.namespace.keep = {' '.join(kept)}")
-    base = [f"lxc.include = {COMMON}", "lxc.apparmor.profile = generated", "lxc.apparmor.allow_nesting = 1"]
-    return [*base, f"lxc.net.0.type = {network}", f"lxc.rootfs.path = dir:{wish.rootfs}", *more, *_volumes(wish)]
+        kept += ["user", *(["time"] if "monotonic" not in dict(given) else [])]
+        lines.append(f"lxc.namespace.keep = {' '.join(kept)}")
+    return lines + _volumes(wish)
+
+
+def _granted(option: str, text: str, unified: bool) -> list[str]:
+    """The lines that grant one option."""
+    match option, text:
+        case (("memory" | "pids-limit" | "cpus"), _):
+            return _limit(option, text, unified)
+        case "cap-add", _:
+            return _capabilities(text)
+        case "security-opt", "seccomp=unconfined":
+            return ["lxc.seccomp.profile ="]
+        case "security-opt", "no-new-privileges=false" | "no-new-privileges=true":
+            return [f"lxc.no_new_privs = {int(text.endswith('true'))}"]
+        case "workdir", _:
+            return [f"lxc.init.cwd = {text}"]
+        case "hostname", _:
+            return [f"lxc.uts.name = {text}"]
+        case "monotonic", _:
+            return [f"lxc.time.offset.monotonic = {text}s"]
+        case (("pid" | "ipc" | "uts" | "cgroupns" | "network" | "userns"), "host"):
+            return []  # Nothing more than above; a user namespace has to be asked for.
+        case ("network", "none") | ("interactive", _):
+            return []
+        case _:
+            raise refusal("lxc", option, text)
 
 
 def _volumes(wish: Wish) -> list[str]:
