@@ -167,9 +167,14 @@ def mask_paths(container: Container) -> None:
         if stat.S_ISDIR(os.fstat(target).st_mode):
             cover = mount.new_mount("tmpfs", {"size": "0", "nr_inodes": "1"}, mount.MOUNT_ATTR_RDONLY)
         else:
-            cover = mount.open_tree("dev/null", container.root)
+            cover = null(container)
         mount.move_mount(cover, "", target)
         os.close(target)
+
+
+def null(container: Container) -> int:
+    """A detached copy of our own /dev/null: the image's may be a link to anything (CVE-2025-31133)."""
+    return mount.open_tree("null", container.dev)
 
 
 def protect_paths(container: Container) -> None:

@@ -1,7 +1,7 @@
-"""Real containers on a machine of their own: the whole session runs in a new network namespace.
+"""Real containers on a machine of their own: the whole session runs in new network and mount namespaces.
 
-Bridges, iptables and nftables rules of these tests never meet the machine's,
-and state directories are apart (COSO_RUN, COSO_LIB).  What the tests need of
+Bridges, rules and mounts of these tests never meet the machine's, and state
+directories are apart (COSO_RUN, COSO_LIB).  What the tests need of
 Debian is installed by the project's own set-up.
 """
 
@@ -23,10 +23,11 @@ os.environ["COSO_RUN"] = f"{STATE}/run"
 os.environ["COSO_LIB"] = f"{STATE}/lib"
 
 from coso import launcher, state  # noqa: E402
-from coso.kernel.process import CLONE_NEWNET, setns, unshare  # noqa: E402
+from coso.kernel.process import CLONE_NEWNET, setns  # noqa: E402
 from coso.runtime.gc import collect  # noqa: E402
 from coso.runtime.user import FIRST_ID  # noqa: E402
 from coso.spawn import find, spawn  # noqa: E402
+from coso.verify import lab  # noqa: E402
 from cosonet import release  # noqa: E402
 from provisioning import busybox, unpack  # noqa: E402
 from provisioning.system import Package  # noqa: E402
@@ -47,12 +48,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_network(_packages: None) -> Iterator[None]:
-    """A network namespace for the session, with loopback up and forwarding on."""
+    """Namespaces for the session, with loopback up, forwarding on, and mounts shared as systemd makes them."""
     global _machines_network
     _machines_network = os.open("/proc/self/ns/net", os.O_RDONLY)
-    unshare(CLONE_NEWNET)
-    subprocess.run([find("ip"), "link", "set", "lo", "up"], check=True)
-    Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+    lab.enter()
     BEFORE.update(_of_coso())
     yield
     collect()

@@ -75,7 +75,7 @@ def run(driver: Driver, scratch: str, wish: Wish, text: str = "") -> subprocess.
 
 
 def test_input_and_output_and_the_exit_status_are_the_commands(driver: Driver, root: str, scratch: str) -> None:
-    done = run(driver, scratch, Wish(root, (*SHELL, "cat; exit 7")), "passed on\n")
+    done = run(driver, scratch, Wish(root, (*SHELL, "cat; exit 7"), options=("--interactive",)), "passed on\n")
     assert (done.stdout, done.returncode) == ("passed on\n", 7), done.stderr
 
 

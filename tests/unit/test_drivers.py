@@ -182,7 +182,7 @@ def test_docker_and_podman_share_their_words(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(host, "without_hybrid_controllers", lambda words: words)
     monkeypatch.setattr(docker, "permitted", lambda: [name for name in NUMBERS if name != "CAP_SYS_RESOURCE"])
     given = wish("--cap-add=ALL", "--memory=64m", "--interactive", "--network=none", volumes=VOLUMES)
-    common = "run --rm -i --name name --cap-add=ALL --cap-drop=CAP_SYS_RESOURCE --memory=64m --network=none"
+    common = "run --rm --name name --cap-add=ALL --cap-drop=CAP_SYS_RESOURCE --memory=64m --interactive --network=none"
     common += " --volume=/usr:/host/usr:ro --volume=/srv/data:/data"
     assert " ".join(docker.command(given, "name", "/s")) == (f"/usr/bin/docker {common} coso-verify:name /bin/true -x")
     assert " ".join(podman.command(given, "name", "/s")) == (

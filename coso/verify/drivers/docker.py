@@ -27,7 +27,8 @@ def words_of(runtime: str, wish: Wish) -> list[str]:
     words = []
     for name, text in asked(wish):
         if name == "interactive":
-            continue  # Given in any case.
+            words.append("--interactive")
+            continue
         if name not in PASSED:
             raise refusal(runtime, name, text)
         words.append(f"--{name}={text}")
@@ -55,7 +56,7 @@ def lacking() -> str:
 
 def command(wish: Wish, name: str, scratch: str) -> list[str]:
     """Import the root as an image, and the words of `docker run`."""
-    words = ["run", "--rm", "-i", "--name", name, *words_of("docker", wish), *volumes(wish)]
+    words = ["run", "--rm", "--name", name, *words_of("docker", wish), *volumes(wish)]
     _import(wish.rootfs, _image(name))
     return [find("docker"), *words, _image(name), *wish.command]
 

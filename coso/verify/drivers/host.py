@@ -90,15 +90,18 @@ def _command_lines() -> Iterator[str]:
 
 
 def unmount_below(directory: str) -> None:
-    """Unmount everything below a directory, the last mount first."""
-    with open("/proc/self/mountinfo") as file:
-        points = [line.split()[4] for line in file]
-    for point in reversed(points):
-        if point.startswith(f"{directory}/"):
+    """Unmount everything below a directory, the last mount first; mounts may lie on mounts, hence the passes."""
+    for _ in range(16):
+        with open("/proc/self/mountinfo") as file:
+            points = [line.split()[4] for line in file]
+        below = [point for point in points if point.startswith(f"{directory}/")]
+        if not below:
+            return
+        for point in reversed(below):
             try:
                 unmount(point)
             except KernelError:
-                continue  # It went with another one.
+                continue  # It lies below another that has gone, and went with it.
 
 
 def drop_empty_directories(path: str) -> None:

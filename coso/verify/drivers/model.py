@@ -33,8 +33,8 @@ class Driver:
     `lacking` is `""`, or a clause that says why it cannot run here.
     `command` takes a wish, a name for the container and a scratch directory,
     lays out what the runtime reads, and returns the words of a command in the
-    foreground: it passes standard input on, prints what the container prints,
-    and ends with its exit status.  `remove` takes the same name and directory
+    foreground: it prints what the container prints, ends with its exit status,
+    and passes standard input on at least where `--interactive` is asked.  `remove` takes the same name and directory
     and removes what a killed runtime has left; that there is nothing is no
     error.  With `by_daemon` the container is no descendant of the command.
     `started` is what has to run around the commands, in a scratch directory.

@@ -16,7 +16,7 @@ from coso.verify.drivers.model import Driver, Wish
 
 def command(wish: Wish, name: str, scratch: str) -> list[str]:
     """The words of `podman run`."""
-    words = ["run", "--rm", "-i", "--name", name, *_limits_in_reach(), *words_of("podman", wish), *volumes(wish)]
+    words = ["run", "--rm", "--name", name, *_limits_in_reach(), *words_of("podman", wish), *volumes(wish)]
     return _words(scratch, *words, "--rootfs", wish.rootfs, *wish.command)
 
 

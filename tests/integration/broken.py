@@ -1,0 +1,93 @@
+"""A coso that lacks one protection: the installed program with something left out.
+
+There is no switch for that in the product; each entry replaces the one place
+that gives the protection.
+"""
+
+from __future__ import annotations
+
+from coso import launcher
+
+# What is no step of the plan, and how it is left out.
+LEFT_OUT = {
+    "closing of descriptors": """
+from coso.runtime import command
+command.close_on_exec_from = lambda *_: None
+command.os.closerange = lambda *_: None
+command.os.getcwd = lambda: "/"
+""",
+    "device filter": """
+from coso import cgroups
+create = cgroups.create
+cgroups.create = lambda *words, filter_devices: create(*words, filter_devices=False)
+""",
+    # Of volumes alone: without it for the layers nothing would start.
+    "private copies": """
+from coso.kernel import mount as kernel
+from coso.runtime import mount
+mapped = mount._mapped
+def shared(path, userns):
+    change = kernel.mount_setattr
+    if "/propagation-" in path:
+        kernel.mount_setattr = lambda *words, propagation=0, **more: propagation or change(*words, **more)
+    try:
+        return mapped(path, userns)
+    finally:
+        kernel.mount_setattr = change
+mount._mapped = shared
+""",
+    "protection of the interpreter": """
+from coso.runtime import protect
+protect.protect_interpreter = lambda: None
+""",
+    "refusal of links": """
+from coso.runtime import filesystems
+filesystems._refuse_symlink = lambda *_: None
+""",
+    "undoing": """
+from coso.runtime.journal import Journal
+Journal.undo = lambda _: []
+from cosonet import release
+release.remove_later = release.remove_unused = lambda: None
+release.collect = lambda: []
+""",
+}
+STEP = """
+from coso.runtime import plan
+def without(steps):
+    return [step for step in steps if step.name != {step!r}]
+for name in ("before_clone", "network", "in_child"):
+    whole = getattr(plan, name)
+    setattr(plan, name, lambda spec, whole=whole, without=without: without(whole(spec)))
+for name in ("IDS", "ROOT", "FILES"):
+    setattr(plan, name, without(getattr(plan, name)))
+"""
+# In both of these the redirection of input would find no /dev/null, and nothing would start.
+LEFT_OUT["resolution in the root"] = (
+    STEP.format(step="redirect input")
+    + """
+import os
+from coso.errors import KernelError
+from coso.kernel import path
+def open_anywhere(root, name, flags=os.O_PATH, mode=0):
+    try:
+        return os.open(name.lstrip("/") or ".", flags | os.O_CLOEXEC, mode, dir_fd=root)
+    except OSError as error:
+        raise KernelError("openat", error.errno, name) from None
+path.open_in_root = open_anywhere
+"""
+)
+LEFT_OUT["own /dev/null"] = (
+    STEP.format(step="mount /dev")
+    + STEP.format(step="redirect input")
+    + """
+from coso.runtime import mount
+mount.null = lambda container: mount.mount.open_tree("dev/null", container.root)
+"""
+)
+
+
+def without(what: str) -> str:
+    """The program without a protection, which is a step of the plan or one of LEFT_OUT."""
+    code = LEFT_OUT.get(what) or STEP.format(step=what)
+    return launcher.text("coso").replace("entry()\n", f"{code}entry()\n")
