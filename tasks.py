@@ -11,7 +11,7 @@ from invoke import Context, Exit, task
 
 from coso.errors import CosoError
 from coso.spec.defaults import NETWORK, ROOTFS
-from provisioning import setups
+from provisioning import setups, vm
 
 OUTPUT = {
     "check": "touch nothing, say what would change; exit status 2 when anything would",
@@ -135,6 +135,24 @@ def gc(_: Context) -> None:
     from coso.cli.main import main
 
     _finish(lambda: main(["gc"]))
+
+
+@task
+def vm_up(_: Context) -> None:
+    """Bring up a Debian 12 in a virtual machine, with all that this needs, and set coso up in it."""
+    _finish(vm.up)
+
+
+@task(help={"junit": "write a report for CI systems there"})
+def vm_test(_: Context, junit: str = "") -> None:
+    """Test the machine inside the virtual machine, over SSH."""
+    _finish(lambda: vm.test(junit))
+
+
+@task
+def vm_down(_: Context) -> None:
+    """Remove the virtual machine and whatever was started for it."""
+    _finish(vm.down)
 
 
 @task(help={"runs": "runs of each case (default 20)"})
