@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -27,21 +28,23 @@ PATIENCE = 60.0
 
 @value
 class Ground:
-    """One runtime with a root to start it in, a scratch directory, and the bait."""
+    """One runtime with a root to start it in, a scratch directory, the bait, and the containers of the past."""
 
     driver: Driver
     rootfs: str
     scratch: str
     bait: dict[str, object]
+    containers: list[tuple[str, str]]
 
 
 class Started:
     """A container that was started, or a runtime that tried: its process, its name, what it shares with the host."""
 
-    def __init__(self, name: str, shared: str, process: subprocess.Popen[str]) -> None:
+    def __init__(self, name: str, shared: str, process: subprocess.Popen[str], scratch: str) -> None:
         self.name = name
         self.shared = shared
         self.process = process
+        self.scratch = scratch
 
     def finish(self) -> tuple[list[dict[str, str]], str]:
         """Wait for the end; the probe's lines, and what the runtime said when it failed."""
@@ -62,7 +65,7 @@ class Started:
 
 @contextmanager
 def prepared(driver: Driver, rootfs: str) -> Iterator[Ground]:
-    """Lay the bait, and give every runtime but coso, which never writes to it, a copy of the root."""
+    """Lay the bait, and make a root with mount points for every runtime but coso, which needs none."""
     with lab.directory() as scratch:
         root = rootfs
         if driver.name != "coso":
@@ -71,7 +74,11 @@ def prepared(driver: Driver, rootfs: str) -> Iterator[Ground]:
             for place in PLACES:
                 os.makedirs(f"{root}{place}", exist_ok=True)
         with driver.started(scratch) if driver.started else nullcontext(), bait.laid(scratch) as laid:
-            yield Ground(driver, root, scratch, laid)
+            ground = Ground(driver, root, scratch, laid, [])
+            yield ground
+            if driver.by_daemon:
+                for container in ground.containers:
+                    driver.remove(*container)
 
 
 def start(
@@ -95,20 +102,31 @@ def start(
     brought, python = _python()
     known = ground.bait | {"shared": f"{INSIDE}/shared", "volume": f"{INSIDE}/lib/probe", "name_of_container": name}
     command = (*(program or python), json.dumps(known | (facts or {})), *probes)
-    wish = Wish(rootfs or ground.rootfs, command, (*brought, *volumes), tuple(options))
-    scratch = f"{ground.scratch}/{name}"
+    scratch = f"{ground.scratch}/c{next(_numbers)}"  # Short: podman takes no path of more than 50 characters.
     os.mkdir(scratch)
+    wish = Wish(rootfs or _own_root(ground, scratch), command, (*brought, *volumes), tuple(options))
     leak = int(str(ground.bait["leak"]))
     pipe = subprocess.PIPE
-    words = around(ground.driver.command(wish, name, scratch if ground.driver.name != "coso" else ground.scratch))
+    ground.containers.append((name, scratch))
+    words = around(ground.driver.command(wish, name, scratch))
     process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True, pass_fds=(leak,))
-    return Started(name, shared, process)
+    return Started(name, shared, process, scratch)
+
+
+_numbers = itertools.count()
+
+
+def _own_root(ground: Ground, scratch: str) -> str:
+    """A root for one container: a copy, unless the runtime never writes to what it is given."""
+    if ground.driver.name == "coso" or ground.driver.by_daemon:
+        return ground.rootfs
+    shutil.copytree(ground.rootfs, f"{scratch}/rootfs", symlinks=True)
+    return f"{scratch}/rootfs"
 
 
 def remove(ground: Ground, started: Started) -> None:
     """Clean up after a runtime that was killed, as a person would."""
-    own = ground.scratch if ground.driver.name == "coso" else f"{ground.scratch}/{started.name}"
-    ground.driver.remove(started.name, own)
+    ground.driver.remove(started.name, started.scratch)
 
 
 def wait_for(path: str, started: Started) -> bool:

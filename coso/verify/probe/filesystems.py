@@ -176,8 +176,10 @@ def trap(bait: Bait, name: str) -> str:
         real = os.path.exists("/dev/null") and os.stat("/dev/null").st_rdev == os.makedev(1, 3)
         return "" if real else "/dev was led out of the root: there is no /dev/null"
     if name == "null":
-        seen = [path for path in bait["paths"] if path in bait["masked"] and masked(bait, path)]
-        return f"the image's /dev/null was used to mask: {seen[0]} is not covered" if seen else ""
+        # What this runtime covers at all, it must cover with the real one.
+        covered = {point for _, _, point, _ in mounts()} & set(bait["masked"]) & set(bait["paths"])
+        seen = sorted(path for path in covered if masked(bait, path))
+        return f"{seen[0]} is covered by what the image put in the place of /dev/null" if seen else ""
     return f"/etc leads to {os.readlink('/etc')} of the host" if os.path.exists(bait["outside"]) else ""
 
 

@@ -101,8 +101,8 @@ def _address_of(name: str) -> bytes:
 
 
 def _link() -> str:
-    """The link that leads to others, or lo where there is none."""
-    return next((name for _, name in socket.if_nameindex() if name != "lo" and _address_of(name)), "lo")
+    """The link that leads to others, "" where there is none: then nobody can be deceived."""
+    return next((name for _, name in socket.if_nameindex() if name != "lo" and _address_of(name)), "")
 
 
 def forged_frame(_: Bait) -> str:
@@ -112,9 +112,12 @@ def forged_frame(_: Bait) -> str:
     except PermissionError:
         return ""
     with end:
+        link = _link()
+        if not link:
+            return ""
         mac, address = b"\x02\x00\x00\x00\x00\x77", socket.inet_aton(NOBODYS)
         answer = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 2) + mac + address + mac + address
-        end.bind((_link(), 0x0806))
+        end.bind((link, 0x0806))
         end.send(b"\xff" * 6 + mac + b"\x08\x06" + answer)
     return "a forged ARP answer was sent"
 
@@ -122,6 +125,8 @@ def forged_frame(_: Bait) -> str:
 def forged_packet(_: Bait) -> str:
     """Can no packet be sent from another's address?"""
     target = ("127.0.0.1", 9)
+    if not _link():
+        return ""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as end:
             end.setsockopt(socket.IPPROTO_IP, IP_HDRINCL, 1)
@@ -152,8 +157,9 @@ def forged_packet(_: Bait) -> str:
 def another_address(_: Bait) -> str:
     """Can the interface be given no other address?"""
     name = _link()
-    address = socket.inet_aton("127.0.0.1") if name == "lo" else _address_of(name)
-    request = struct.pack("16sHH4s16x", name.encode(), socket.AF_INET, 0, address)
+    if not name:
+        return ""
+    request = struct.pack("16sHH4s16x", name.encode(), socket.AF_INET, 0, _address_of(name))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
         try:
             fcntl.ioctl(end.fileno(), SIOCSIFADDR, request)
