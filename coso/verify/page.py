@@ -12,6 +12,7 @@ from coso.verify.report import KINDS, Report, cgroup_version, recap
 from coso.verify.run import Result
 
 CELL, GAP, LABEL, HEAD = 18, 3, 190, 78
+FEW = 40  # checks that stand in one block
 # Shape as well as colour tells results apart.
 SIGNS = {"pass": "✓", "fail": "✕", "error": "!", "skip": "–"}
 WORDS = {"pass": "held", "fail": "breached", "error": "could not be tried", "skip": "does not apply"}
@@ -20,6 +21,7 @@ STYLE = """
 :root { color-scheme: light dark; --pass: #2f8f5b; --fail: #c93c37; --error: #b7791f; --skip: #9aa3ad; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { margin-bottom: 0; } h3 { margin: 2rem 0 .2rem; font-size: 1.05rem; }
+.matrix { display: flex; flex-wrap: wrap; gap: 0 2rem; }
 svg { max-width: 100%; height: auto; display: block; margin: 1.5rem 0; }
 svg text { font: 12px ui-monospace, monospace; fill: currentColor; }
 svg .sign { fill: #fff; text-anchor: middle; font-size: 11px; }
@@ -63,21 +65,26 @@ def _recaps(reports: Sequence[Report]) -> str:
 
 
 def picture(reports: Sequence[Report]) -> str:
-    """The matrix: a row for each check, a column for each runtime."""
+    """The matrix: a row for each check, a column for each runtime, in two blocks so that it fits a screen."""
     shown = [report for report in reports if report.results]
-    if not shown:
-        return ""
+    rows = len(shown[0].results) if shown else 0
+    half = (rows + 1) // 2 if rows > FEW else rows
+    blocks = [_block(shown, range(first, min(first + half, rows))) for first in range(0, rows, half or 1)]
+    return "\n".join(['<div class="matrix">', *blocks, "</div>"])
+
+
+def _block(reports: Sequence[Report], rows: range) -> str:
     step = CELL + GAP
-    wide, high = LABEL + step * len(shown) + HEAD, HEAD + step * len(shown[0].results)
+    wide, high = LABEL + step * len(reports) + HEAD, HEAD + step * len(rows)
     parts = [f'<svg viewBox="0 0 {wide} {high}" width="{wide}" role="img" aria-label="Results by check and runtime">']
-    for column, report in enumerate(shown):
+    for column, report in enumerate(reports):
         x = LABEL + column * step + CELL
         parts.append(f'<text transform="translate({x - 4} {HEAD - 8}) rotate(-50)">{escape(report.runtime)}</text>')
-    for row, result in enumerate(shown[0].results):
-        y = HEAD + row * step
-        name = escape(result.check.id)
+    for line, row in enumerate(rows):
+        y = HEAD + line * step
+        name = escape(reports[0].results[row].check.id)
         parts.append(f'<a href="#{name}"><text x="0" y="{y + 13}">{name}</text></a>')
-        for column, report in enumerate(shown):
+        for column, report in enumerate(reports):
             parts.append(_cell(report.runtime, report.results[row], LABEL + column * step, y))
     return "\n".join([*parts, "</svg>"])
 
