@@ -196,7 +196,9 @@ def propagation(ground: Ground, checks: Sequence[Check], control: bool) -> Itera
             continue
         place = f"{ground.scratch}/propagation-{os.urandom(2).hex()}"
         os.mkdir(place)
-        mount.move_mount(mount.new_mount("tmpfs", {"mode": "777"}), place)
+        os.chmod(place, 0o777)
+        # Of the directory itself: a tmpfs can be mapped to a container's ids only since kernel 6.3.
+        mount.move_mount(mount.open_tree(place), place)
         mount.set_propagation(place, mount.MS_SHARED)
         try:
             yield _both_ways(ground, check, options(check, control=control), place)
