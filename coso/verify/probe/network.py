@@ -49,17 +49,6 @@ def resolver(bait: Bait) -> str:
     return "the resolver on the host's loopback answers"
 
 
-def nameservers(_: Bait) -> str:
-    """Does /etc/resolv.conf name no resolver on the loopback, where inside there is none?"""
-    try:
-        with open("/etc/resolv.conf") as file:
-            words = [line.split() for line in file]
-    except FileNotFoundError:
-        return ""
-    found = [line[1] for line in words if line[:1] == ["nameserver"] and line[1].startswith("127.")]
-    return f"/etc/resolv.conf names {found[0]}, the host's own loopback" if found else ""
-
-
 def sockets(bait: Bait) -> str:
     """Does /proc/net list no socket of the host?"""
     port = f":{bait['port']:04X}"
@@ -171,7 +160,6 @@ def another_address(_: Bait) -> str:
 PROBES = (
     loopback,
     resolver,
-    nameservers,
     sockets,
     links,
     no_way_out,
