@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import signal
 import sys
 from contextlib import AbstractContextManager, nullcontext
 
@@ -102,6 +103,8 @@ def _carry_out(checks: list[Check], drivers: list[Driver], rootfs: str) -> list[
     from coso.verify import lab
     from coso.verify.run import verify
 
+    # A termination unwinds like Ctrl-C, so that other runtimes' daemons and mounts go.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     lab.enter()
     reports = []
     with lab.state():

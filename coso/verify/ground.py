@@ -57,10 +57,19 @@ class Started:
         lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
         return lines, complaint.strip() or f"exit status {self.process.returncode}"
 
-    def first_process(self) -> int:
-        """The container's first process as the host numbers it; 0 when there is none."""
+    def probe_process(self) -> int:
+        """The process of the probe as the host numbers it; 0 when there is none."""
         found = [pid for pid in processes(self.name) if _command(pid).startswith(INSIDE.encode())]
         return min(found, default=0)
+
+    def first_process(self) -> int:
+        """Process 1 of the container, with which all of it ends: the probe, or a small init before it."""
+        pid = self.probe_process()
+        if pid and _namespace(pid) != _namespace(os.getpid()):
+            for other in filter(str.isdecimal, os.listdir("/proc")):
+                if _namespace(int(other)) == _namespace(pid) and _number_inside(int(other)) == "1":
+                    return int(other)
+        return pid
 
 
 @contextmanager
@@ -146,6 +155,21 @@ def processes(name: str) -> list[int]:
         if name.encode() in _command(int(pid)) and int(pid) != os.getpid():
             found.append(int(pid))
     return found
+
+
+def _namespace(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except OSError:
+        return ""
+
+
+def _number_inside(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            return next(line.split()[-1] for line in file if line.startswith("NSpid:"))
+    except OSError:
+        return ""
 
 
 def _command(pid: int) -> bytes:

@@ -112,10 +112,9 @@ def _ended(ground: Ground, chosen: tuple[str, ...], ending: str) -> Started | st
         os.kill(first, signal.SIGKILL)
     if ending == "crash":
         started.process.kill()
-        started.process.communicate()
+        started.process.wait()  # Not for the end of its output: the container may go on, and have it open.
         stand.remove(ground, started)
-    else:
-        started.finish()
+    started.finish()
     return started
 
 

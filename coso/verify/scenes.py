@@ -77,7 +77,7 @@ def neighbour(ground: Ground, checks: Sequence[Check], control: bool) -> Iterato
             yield from found(together, *other.finish())
             continue
         with open(f"{other.shared}/neighbour") as file:
-            facts = json.load(file) | {"abstract": name, "neighbour_pid": other.first_process()}
+            facts = json.load(file) | {"abstract": name, "neighbour_pid": other.probe_process()}
         yield from _beside(ground, together, chosen, facts)
         open(f"{other.shared}/stop", "w").close()
         other.finish()
@@ -167,6 +167,10 @@ def callers_directory(ground: Ground, checks: Sequence[Check], control: bool) ->
 
 def own_program(ground: Ground, checks: Sequence[Check], control: bool) -> Iterator[Found]:
     """The command is a script whose interpreter is /proc/self/exe: at that moment the runtime's own program."""
+    if ground.driver.name != "coso":
+        reason = f"{ground.driver.name} is no Python program, which alone could run the probe"
+        yield from ((check, "skip", reason, 0.0) for check in checks)
+        return
     script = f"{ground.scratch}/entry"
     with open(script, "w") as file:
         file.write(f"#!/proc/self/exe\n{stand.START}\n")
@@ -176,16 +180,8 @@ def own_program(ground: Ground, checks: Sequence[Check], control: bool) -> Itera
         root = skeleton(ground, f"own-program-{os.urandom(2).hex()}")
         open(f"{root}/run/entry", "w").close()
         chosen = options(check, control=control)
-        try:
-            started = stand.start(ground, chosen, _words([check]), rootfs=root, program=["/run/entry"], volumes=volumes)
-        except UnsupportedError as error:
-            yield from unsupported([check], error)
-            continue
-        lines, complaint = started.finish()
-        if lines or ground.driver.name == "coso":
-            yield from found([check], lines, complaint)
-        else:
-            yield check, "skip", f"{ground.driver.name} is no Python program, which alone could run the probe", 0.0
+        started = stand.start(ground, chosen, _words([check]), rootfs=root, program=["/run/entry"], volumes=volumes)
+        yield from found([check], *started.finish())
 
 
 def propagation(ground: Ground, checks: Sequence[Check], control: bool) -> Iterator[Found]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from .common import Bait
 
 PATIENCE = 20.0
+# Some runtimes wait for what a container leaves in the background.
+LINGERING = 12.0
 
 
 def callers_input(_: Bait) -> str:
@@ -98,11 +100,11 @@ def linger(bait: Bait, then: str) -> str:
         null = os.open("/dev/null", os.O_RDWR) if os.path.exists("/dev/null") else 0
         for fd in (0, 1, 2):
             os.dup2(null, fd)
-        time.sleep(3 * PATIENCE)
+        time.sleep(LINGERING)
         os._exit(0)
     _tell(f"{bait['shared']}/lingering", {})
     if then == "wait":
-        time.sleep(3 * PATIENCE)
+        time.sleep(LINGERING)
     return ""
 
 
