@@ -21,7 +21,7 @@ STYLE = """
 :root { color-scheme: light dark; --pass: #2f8f5b; --fail: #c93c37; --error: #b7791f; --skip: #9aa3ad; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { margin-bottom: 0; } h3 { margin: 2rem 0 .2rem; font-size: 1.05rem; }
-.matrix { display: flex; flex-wrap: wrap; gap: 0 2rem; }
+.matrix { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 0 2rem; }
 svg { max-width: 100%; height: auto; display: block; margin: 1.5rem 0; }
 svg text { font: 12px ui-monospace, monospace; fill: currentColor; }
 svg .sign { fill: #fff; text-anchor: middle; font-size: 11px; }
