@@ -7,14 +7,13 @@ terminal is never open in the container and cannot be typed into.
 from __future__ import annotations
 
 import os
-from _struct import pack, unpack
+from _struct import pack
 from fcntl import ioctl
 
 from coso.kernel import mount
 from coso.runtime.container import Container
 from coso.steps import Step
 
-TIOCGPTN = 0x80045430
 TIOCGPTPEER = 0x5441
 TIOCGWINSZ = 0x5413
 TIOCSCTTY = 0x540E
@@ -26,12 +25,12 @@ def open_terminal(container: Container) -> None:
     """Open a pseudo-terminal, make it the controlling one and /dev/console, and send its master out."""
     master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     ioctl(master, TIOCSPTLCK, pack("i", 0))
-    number = unpack("I", ioctl(master, TIOCGPTN, pack("I", 0)))[0]
     slave: int = ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     container.theirs.send("terminal", fds=(master,))
     os.close(master)
     ioctl(slave, TIOCSCTTY, 0)
-    console = mount.open_tree(f"/dev/pts/{number}")
+    # By descriptor: at a path under /dev/pts somebody could have put something else by now (CVE-2025-52565).
+    console = mount.open_tree("", slave)
     mount.move_mount(console, "/dev/console")
     for fd in (0, 1, 2):
         os.dup2(slave, fd)

@@ -40,22 +40,26 @@ class Ground:
 class Started:
     """A container that was started, or a runtime that tried: its process, its name, what it shares with the host."""
 
-    def __init__(self, name: str, shared: str, process: subprocess.Popen[str], scratch: str) -> None:
+    def __init__(
+        self, name: str, shared: str, process: subprocess.Popen[str], scratch: str, terminal: int = -1
+    ) -> None:
         self.name = name
         self.shared = shared
         self.process = process
         self.scratch = scratch
+        self.terminal = terminal
 
     def finish(self) -> tuple[list[dict[str, str]], str]:
         """Wait for the end; the probe's lines, and what the runtime said when it failed."""
+        if self.terminal >= 0:
+            return _read_terminal(self.terminal, self.process)
         try:
             said, complaint = self.process.communicate("the caller's input", timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             said, complaint = self.process.communicate()
             complaint += f"no end after {PATIENCE:.0f} s"
-        lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
-        return lines, complaint.strip() or f"exit status {self.process.returncode}"
+        return _lines(said), complaint.strip() or f"exit status {self.process.returncode}"
 
     def probe_process(self) -> int:
         """The process of the probe as the host numbers it; 0 when there is none."""
@@ -118,8 +122,34 @@ def start(
     pipe = subprocess.PIPE
     ground.containers.append((name, scratch))
     words = around(ground.driver.command(wish, name, scratch))
-    process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True, pass_fds=(leak,))
-    return Started(name, shared, process, scratch)
+    if "--tty" not in options:
+        process = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True, pass_fds=(leak,))
+        return Started(name, shared, process, scratch)
+    ours, theirs = os.openpty()
+    try:
+        process = subprocess.Popen(
+            words, stdin=theirs, stdout=theirs, stderr=pipe, text=True, pass_fds=(leak,), start_new_session=True
+        )
+    finally:
+        os.close(theirs)
+    return Started(name, shared, process, scratch, ours)
+
+
+def _lines(said: str) -> list[dict[str, str]]:
+    return [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+
+
+def _read_terminal(ours: int, process: subprocess.Popen[str]) -> tuple[list[dict[str, str]], str]:
+    """What comes out of a terminal until its last user closes it, which reads as EIO."""
+    said = b""
+    try:
+        while chunk := os.read(ours, 65536):
+            said += chunk
+    except OSError:
+        pass
+    os.close(ours)
+    complaint = process.communicate()[1]
+    return _lines(said.decode()), complaint.strip() or f"exit status {process.returncode}"
 
 
 _numbers = itertools.count()

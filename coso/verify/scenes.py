@@ -141,6 +141,10 @@ def _set_trap(root: str, name: str, outside: str) -> None:
     if name == "null":
         os.symlink("/proc/sys/kernel/core_pattern", f"{root}/dev/null")
         return
+    if name == "console":
+        open(f"{root}/tmp/fake", "w").close()
+        os.symlink("/tmp/fake", f"{root}/dev/console")
+        return
     os.rmdir(f"{root}/{name}")
     os.symlink("/tmp/fake" if name == "proc" else outside, f"{root}/{name}")
     if name == "proc":

@@ -77,6 +77,15 @@ def open_anywhere(root, name, flags=os.O_PATH, mode=0):
 path.open_in_root = open_anywhere
 """
 )
+# MOVE_MOUNT_T_SYMLINKS (0x10): move_mount(2) follows no link at its target unless it is told to.
+LEFT_OUT["own /dev"] = (
+    STEP.format(step="mount /dev")
+    + STEP.format(step="mask paths")
+    + """
+from coso.kernel import mount
+mount.MOVE_MOUNT_F_EMPTY_PATH |= 0x10
+"""
+)
 LEFT_OUT["own /dev/null"] = (
     STEP.format(step="mount /dev")
     + STEP.format(step="redirect input")

@@ -30,12 +30,12 @@ def _mount(name: str, title: str, source: str, probe: str, control: tuple[str, .
     return Check(f"mnt-{name}", "mnt", title, "high", source, probe, control)
 
 
-def _trap(name: str, title: str, source: str, without: str) -> Check:
-    return Check(
-        f"image-{name}", "image", title, "high", source, f"trap:{name}", without=without, scene=f"image-{name}"
-    )
+def _trap(name: str, title: str, source: str, without: str, given: tuple[str, ...] = ()) -> Check:
+    probe, scene = f"trap:{name}", f"image-{name}"
+    return Check(scene, "image", title, "high", source, probe, without=without, given=given, scene=scene)
 
 
+TERMINAL = ("--tty", "--interactive")
 _TOGETHER = (*PRIVILEGED, "--cgroupns=host")
 CHECKS: tuple[Check, ...] = (
     *map(_masked, MASKED_PATHS),
@@ -135,7 +135,12 @@ CHECKS: tuple[Check, ...] = (
         "CVE-2019-19921, CVE-2025-52881",
         "refusal of links",
     ),
-    _trap("dev", "an image whose /dev is a link does not lead to the host", "CVE-2025-52565", "resolution in the root"),
+    _trap(
+        "dev",
+        "an image whose /dev is a link does not lead to the host",
+        "openat2(2), CVE-2023-27561",
+        "resolution in the root",
+    ),
     _trap("sys", "an image whose /sys is a link does not lead to the host", "CVE-2019-19921", "refusal of links"),
     _trap(
         "etc",
@@ -144,4 +149,11 @@ CHECKS: tuple[Check, ...] = (
         "resolution in the root",
     ),
     _trap("null", "an image whose /dev/null is a link does not take the masks away", "CVE-2025-31133", "own /dev/null"),
+    _trap(
+        "console",
+        "an image whose /dev/console is a link does not choose where the terminal is mounted",
+        "CVE-2025-52565",
+        "own /dev",
+        TERMINAL,
+    ),
 )

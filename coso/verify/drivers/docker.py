@@ -26,8 +26,8 @@ def words_of(runtime: str, wish: Wish) -> list[str]:
     """The options of a wish for docker and podman, whose spelling they have."""
     words = []
     for name, text in asked(wish):
-        if name == "interactive":
-            words.append("--interactive")
+        if name in ("interactive", "tty"):
+            words.append(f"--{name}")
             continue
         if name not in PASSED:
             raise refusal(runtime, name, text)

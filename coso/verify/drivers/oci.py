@@ -72,6 +72,8 @@ def _process(config: Config, name: str, text: str) -> bool:
             process["cwd"] = text
         case "hostname", _:
             config["hostname"] = text
+        case "tty", _:
+            process["terminal"] = True
         case _:
             return name == "interactive"  # Standard input is passed on in any case.
     return True

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MS_RDONLY, MS_REMOUNT, MS_BIND, MNT_DETACH = 1, 32, 4096, 2
 UMOUNT2 = 166
 SCRATCH = "/coso-verify-scratch"
+TERMINALS = ("/dev/console", "/dev/pts")
 DEVICES = frozenset("console core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero".split())
 # Files of the kernel through which whoever writes to them runs programs on the host, or stops it.
 LEVERS = (
@@ -175,6 +176,9 @@ def trap(bait: Bait, name: str) -> str:
     if name == "dev":
         real = os.path.exists("/dev/null") and os.stat("/dev/null").st_rdev == os.makedev(1, 3)
         return "" if real else "/dev was led out of the root: there is no /dev/null"
+    if name == "console":
+        led = [point for _, _, point, kind in mounts() if kind == "devpts" and point not in TERMINALS]
+        return f"the terminal was mounted at {led[0]}" if led else ""
     if name == "null":
         # What this runtime covers at all, it must cover with the real one.
         covered = {point for _, _, point, _ in mounts()} & set(bait["masked"]) & set(bait["paths"])
