@@ -114,13 +114,29 @@ def drop_empty_directories(path: str) -> None:
 
 
 def drop_empty_groups(*names: str) -> None:
-    """Remove control groups that hold no process, at the top and beside this process."""
-    for directory in {*(hierarchy.path for hierarchy in hierarchies()), *_own_groups()}:
-        for name in names:
-            try:
-                os.rmdir(f"{directory}/{name}")
-            except OSError:
-                continue  # Not there, or in use: not ours.
+    """Remove control groups that hold no process, at the top and beside this process.
+
+    A process that has just ended is in its group for a moment yet, hence the patience.
+    """
+    places = [f"{directory}/{name}" for directory in _group_directories() for name in names]
+    deadline = time.monotonic() + 2
+    while places and time.monotonic() < deadline:
+        places = [place for place in places if not _is_gone(place)]
+        time.sleep(0.05 if places else 0)
+
+
+def _group_directories() -> set[str]:
+    return {*(hierarchy.path for hierarchy in hierarchies()), *_own_groups()}
+
+
+def _is_gone(group: str) -> bool:
+    try:
+        os.rmdir(group)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False  # In use, by somebody else perhaps.
+    return True
 
 
 def _own_groups() -> list[str]:
