@@ -234,8 +234,12 @@ def start(ground: Ground, checks: Sequence[Check], control: bool) -> Iterator[Fo
             continue
         files = f"{ground.scratch}/start-{os.urandom(2).hex()}"
         os.mkdir(files)
-        script = f'cat /proc/self/mountinfo >{files}/before; "$@"; cat /proc/self/mountinfo >{files}/after'
-        outer = [find("unshare"), "--mount", "--propagation", "shared", "/bin/sh", "-c", script, "sh"]
+        # Cut off first: as peers of the outer mounts these would receive what other scenes mount meanwhile.
+        script = (
+            f"mount --make-rshared / && cat /proc/self/mountinfo >{files}/before; "
+            f'"$@"; cat /proc/self/mountinfo >{files}/after'
+        )
+        outer = [find("unshare"), "--mount", "--propagation", "private", "/bin/sh", "-c", script, "sh"]
         try:
             started = stand.start(
                 ground,
