@@ -16,7 +16,7 @@ DEV = {
     "options": ["nosuid", "strictatime", "mode=755", "size=65536k"],
 }
 MAPPING = {"containerID": 0, "hostID": 0x70000000, "size": 65536}
-DENIED = [name for name, _, opened_by in seccomp.DENIED if f"CAP_{opened_by}" not in CAPABILITIES]
+DENIED = [name for name, opened_by in seccomp.DENIED if f"CAP_{opened_by}" not in CAPABILITIES]
 
 
 def write(directory: Path, rootfs: Path) -> None:

@@ -2,6 +2,7 @@
 
     CosoError                        exit status 125, as Docker's for its own failures
     ├── UsageError                   words of the user that make no sense together
+    ├── SpecError                    a config.json that is not what the specification says
     ├── MissingError                 something that set-up provides is not there
     ├── UnsafePathError              a path that somebody else can change under us
     ├── PrivilegeError               the caller may not do this
@@ -51,6 +52,10 @@ class CosoError(Exception):
 
 class UsageError(CosoError):
     """The words given do not form a request."""
+
+
+class SpecError(CosoError):
+    """The configuration of a container is not what the specification says."""
 
 
 class MissingError(CosoError):

@@ -11,7 +11,7 @@ import os
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-ENTRIES = {"coso": "coso.cli.main", "cosonet": "cosonet.cli"}
+ENTRIES = {"coso": "coso.cli.main", "coso-oci": "coso.cli.oci", "cosonet": "cosonet.cli"}
 
 
 def text(program: str) -> str:

@@ -17,6 +17,7 @@ HELP = """coso: disposable, isolated containers, without a daemon
 
   coso run [OPTIONS] [IMAGE] [COMMAND …]   run a command in a new container
   coso verify [OPTIONS]                    prove that a container is isolated
+  coso oci …                               the OCI runtime command line (coso-oci), for engines
   coso gc                                  take back what killed runtimes left behind
   coso version
 
@@ -49,6 +50,10 @@ def _command(words: list[str]) -> Callable[[list[str]], int]:
         from coso.cli import gc
 
         return gc.main
+    if first == "oci":
+        from coso.cli import oci
+
+        return oci.main
     if first == "verify":
         from coso.cli import verify
 
@@ -76,7 +81,7 @@ def _version(_: list[str]) -> int:
     return 0
 
 
-def _open_standard_streams() -> None:
+def open_standard_streams() -> None:
     """Open those of 0, 1 and 2 that the caller has closed: other files must not take their numbers."""
     fd = os.open("/dev/null", os.O_RDWR)
     while fd <= 2:
@@ -89,7 +94,7 @@ def _open_standard_streams() -> None:
 
 def entry() -> None:
     """The installed program: leave without the interpreter's own tear-down, which takes milliseconds."""
-    _open_standard_streams()
+    open_standard_streams()
     # Imports make nothing but keepers: looking for cycles among them costs a millisecond.
     gc.disable()
     bundled = bundle.use()  # The launcher has called it already; a program that pip made has not.

@@ -11,7 +11,7 @@ import os
 from _struct import pack
 
 from coso.errors import KernelError
-from coso.kernel.call import raw
+from coso.kernel.call import buffer, call, raw
 
 RESOLVE_IN_ROOT = 0x10
 RESOLVE_NO_MAGICLINKS = 0x02
@@ -72,3 +72,34 @@ def _make_one(root: int, done: str, name: str, *, directory: bool) -> str:
     finally:
         os.close(parent)
     return ""
+
+
+# include/uapi/linux/magic.h
+DEVPTS_SUPER_MAGIC, PROC_SUPER_MAGIC, SYSFS_MAGIC = 0x1CD1, 0x9FA0, 0x62656572
+
+
+def filesystem_type(fd: int) -> int:
+    """The magic number of the filesystem that an open file is on (fstatfs(2))."""
+    found = bytearray(120)
+    call("fstatfs", fd, buffer(found))
+    return int.from_bytes(found[:8], "little")
+
+
+def write_proc(path: str, text: str) -> None:
+    """Write a file of /proc, after making sure that it is one and no look-alike; raise KernelError.
+
+    An image, or a mount that somebody asked for, may have put something else
+    there, and what was meant to protect would go nowhere (CVE-2019-16884, CVE-2025-52881).
+    """
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError as error:
+        raise KernelError("open", error.errno or 0, path) from None
+    try:
+        if filesystem_type(fd) != PROC_SUPER_MAGIC:
+            raise KernelError("fstatfs", errno.EINVAL, path, cause="what is mounted there is not procfs")
+        os.write(fd, text.encode())
+    except OSError as error:
+        raise KernelError("write", error.errno or 0, path) from None
+    finally:
+        os.close(fd)

@@ -17,6 +17,7 @@ CLONE_NEWPID = 0x20000000
 CLONE_NEWTIME = 0x00000080
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWUTS = 0x04000000
+CLONE_PARENT = 0x00008000
 CLONE_PIDFD = 0x00001000
 
 # include/uapi/linux/close_range.h
@@ -62,6 +63,22 @@ def clone3(flags: int, cgroup: int = -1) -> tuple[int, int]:
 
         raise KernelError("clone3", -pid, **_why_clone_failed(-pid, flags))
     return pid, int.from_bytes(pidfd[:4], "little")
+
+
+def clone_sibling(flags: int, cgroup: int = -1) -> int:
+    """Fork a child of the caller's own parent (CLONE_PARENT); return its pid, 0 in it. Raises KernelError."""
+    if cgroup >= 0:
+        flags |= CLONE_INTO_CGROUP
+    # A sibling's end is signalled as the caller's own: it must name no signal.
+    args = pack("11Q", flags | CLONE_PARENT, 0, 0, 0, 0, 0, 0, 0, 0, 0, max(cgroup, 0))
+    interpreter_hook("PyOS_BeforeFork")
+    pid = raw("clone3", args, len(args))
+    interpreter_hook("PyOS_AfterFork_Child" if pid == 0 else "PyOS_AfterFork_Parent")
+    if pid < 0:
+        from coso.errors import KernelError
+
+        raise KernelError("clone3", -pid, **_why_clone_failed(-pid, flags))
+    return pid
 
 
 def _why_clone_failed(number: int, flags: int) -> dict[str, str]:

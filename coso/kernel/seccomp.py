@@ -1,26 +1,36 @@
-"""Seccomp filters: a small assembler of classic BPF, and their installation (seccomp(2)).
+"""Seccomp filters: the verdicts, and a program's installation (seccomp(2)).
 
-A profile is a table from system call number to verdict; everything else is
-allowed up to the newest call this table knows, and answered with ENOSYS above,
-so that a C library falls back to an older call as it would on an older kernel.
+Programs are written by coso.kernel.bpf; the default one is at hand compiled,
+so that nothing but this is imported on the way to a container.
 """
 
 from __future__ import annotations
 
 from _struct import pack
 
-from coso.kernel.call import address_of, buffer, call
+from coso.errors import KernelError
+from coso.kernel.call import address_of, buffer, call, raw
 
-# include/uapi/linux/seccomp.h, audit.h, bpf_common.h
-AUDIT_ARCH_X86_64 = 0xC000003E
-SECCOMP_SET_MODE_FILTER = 1
-ALLOW = 0x7FFF0000
-ERRNO = 0x00050000
+# include/uapi/linux/audit.h
+AUDIT_ARCH_X86_64, AUDIT_ARCH_I386 = 0xC000003E, 0x40000003
+# include/uapi/linux/seccomp.h
+SECCOMP_SET_MODE_FILTER, SECCOMP_GET_ACTION_AVAIL = 1, 2
+KILL_PROCESS, KILL_THREAD, TRAP, ERRNO = 0x80000000, 0x00000000, 0x00030000, 0x00050000
+NOTIFY, TRACE, LOG, ALLOW = 0x7FC00000, 0x7FF00000, 0x7FFC0000, 0x7FFF0000
+NEW_LISTENER = 8
+ESRCH = 3
 
-LOAD, JUMP_EQ, JUMP_GE, JUMP_SET, AND, RETURN = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06
-NUMBER_AT, ARCH_AT, ARGUMENT_AT = 0, 4, 16
-
-Code = list[tuple[int, int, int, int]]
+# In the kernel's order: where several filters disagree, the first of these wins.
+ACTIONS = {
+    "KILL_PROCESS": KILL_PROCESS,
+    "KILL_THREAD": KILL_THREAD,
+    "TRAP": TRAP,
+    "ERRNO": ERRNO,
+    "NOTIFY": NOTIFY,
+    "TRACE": TRACE,
+    "LOG": LOG,
+    "ALLOW": ALLOW,
+}
 
 
 def deny(number: int) -> int:
@@ -28,62 +38,24 @@ def deny(number: int) -> int:
     return ERRNO | number
 
 
-def returns(verdict: int) -> Code:
-    """A block that ends with a verdict."""
-    return [(RETURN, 0, 0, verdict)]
+def install(program: bytes, flags: int = 0) -> int:
+    """Put a filter on the caller, which needs no_new_privs or CAP_SYS_ADMIN; with NEW_LISTENER, return its descriptor.
 
-
-def if_argument_has(index: int, bits: int, then: int, otherwise: int) -> Code:
-    """A block: verdict `then` when any of `bits` is set in the low word of an argument."""
-    return [
-        (LOAD, 0, 0, ARGUMENT_AT + 8 * index),
-        (JUMP_SET, 0, 1, bits),
-        (RETURN, 0, 0, then),
-        (RETURN, 0, 0, otherwise),
-    ]
-
-
-def if_argument_is(index: int, values: tuple[int, ...], then: int, otherwise: int) -> Code:
-    """A block: verdict `then` when the low word of an argument is one of `values`."""
-    block: Code = [(LOAD, 0, 0, ARGUMENT_AT + 8 * index)]
-    count = len(values)
-    block += [(JUMP_EQ, count - place, 0, item) for place, item in enumerate(values)]
-    return [*block, (RETURN, 0, 0, otherwise), (RETURN, 0, 0, then)]
-
-
-def assemble(blocks: dict[int, Code], newest: int, beyond: int) -> bytes:
-    """The BPF program for a table of blocks by system call number, as a binary search."""
-    ranges: list[tuple[int, Code]] = []
-    following = 0
-    for number in sorted(blocks):
-        if number > following:
-            ranges.append((following, returns(ALLOW)))
-        ranges.append((number, blocks[number]))
-        following = number + 1
-    ranges += [(following, returns(ALLOW)), (newest + 1, returns(beyond))]
-    program = [
-        (LOAD, 0, 0, ARCH_AT),
-        (JUMP_EQ, 1, 0, AUDIT_ARCH_X86_64),
-        (RETURN, 0, 0, beyond),
-        (LOAD, 0, 0, NUMBER_AT),
-        *_search(ranges),
-    ]
-    return b"".join(pack("HBBI", *instruction) for instruction in program)
-
-
-def _search(ranges: list[tuple[int, Code]]) -> Code:
-    """Binary search by number; the jump over the lower half is an instruction of its own, as BPF's reach is 255."""
-    if len(ranges) == 1:
-        return ranges[0][1]
-    middle = len(ranges) // 2
-    lower, upper = _search(ranges[:middle]), _search(ranges[middle:])
-    if len(lower) < 256:
-        return [(JUMP_GE, len(lower), 0, ranges[middle][0]), *lower, *upper]
-    always = 0x05
-    return [(JUMP_GE, 0, 1, ranges[middle][0]), (always, 0, 0, len(lower)), *lower, *upper]
-
-
-def install(program: bytes) -> None:
-    """Put a filter on the caller; it needs no_new_privs or CAP_SYS_ADMIN."""
+    The kernel makes that descriptor close-on-exec.  Without the flag the result is 0.
+    """
     view = buffer(bytearray(program))
-    call("seccomp", SECCOMP_SET_MODE_FILTER, 0, pack("HxxxxxxQ", len(program) // 8, address_of(view)))
+    result = call("seccomp", SECCOMP_SET_MODE_FILTER, flags, pack("HxxxxxxQ", len(program) // 8, address_of(view)))
+    if flags & NEW_LISTENER:
+        return result
+    if result:  # With TSYNC: the first thread that has another filter.
+        raise KernelError("seccomp", ESRCH, detail=f"thread {result} cannot take the filter over")
+    return 0
+
+
+def available_actions() -> list[str]:
+    """Return the actions that this kernel knows, strictest first."""
+    return [
+        name
+        for name, verdict in ACTIONS.items()
+        if raw("seccomp", SECCOMP_GET_ACTION_AVAIL, 0, pack("I", verdict)) == 0
+    ]

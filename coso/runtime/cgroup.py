@@ -10,23 +10,13 @@ from coso.runtime.container import Container
 from coso.steps import Step
 
 
-def name(container_id: str) -> str:
-    """The directory of a container in each hierarchy."""
-    return f"coso-{container_id}"
-
-
 def create(container: Container) -> None:
-    """Make the groups and set the limits."""
+    """Make the groups and set the limits, unless the caller sees to groups itself."""
+    if not container.cgroup:
+        return
     container.hierarchies = cgroups.hierarchies()
-    spec = container.spec
-    # In a user namespace no device node can be made, and none is there but ours, unless a volume brings one.
-    filter_devices = not container.has("user") or bool(spec.volumes)
     container.membership = cgroups.create(
-        name(container.id),
-        container.hierarchies,
-        spec.resources,
-        container.journal.record,
-        filter_devices=filter_devices,
+        container.cgroup, container.hierarchies, container.spec.resources, container.journal.record
     )
 
 
@@ -41,10 +31,32 @@ def enter(container: Container) -> None:
         for fd in container.membership.tasks:
             os.write(fd, b"0")
             os.close(fd)
-    if container.has("cgroup"):
+    if "cgroup" in container.spec.namespaces:
         unshare(CLONE_NEWCGROUP)
 
 
+def make_unit(container: Container) -> None:
+    """Have systemd make a unit around the first process, and set the limits in its group."""
+    from coso.cgroups import systemd
+
+    container.hierarchies = cgroups.hierarchies()
+    unit, resources = systemd.unit_of(container.spec.cgroups_path, container.id), container.spec.resources
+    container.unit = unit.name
+    container.journal.record("stop-unit", unit.name)
+    container.cgroup = systemd.start_unit(unit.name, unit.slice, container.pid, resources).strip("/")
+    container.membership = cgroups.create(
+        container.cgroup, container.hierarchies, resources, container.journal.record, existing=True
+    )
+
+
+UNIT = Step(
+    "make a unit",
+    "have systemd make a scope around the first process, and set the limits in its group",
+    "StartTransientUnit()",
+    "where systemd owns the groups, it alone may make them",
+    "org.freedesktop.systemd1(5), systemd.resource-control(5)",
+    make_unit,
+)
 CREATE = Step(
     "make control groups",
     "make a group in every hierarchy and set the limits",

@@ -7,7 +7,9 @@ execve has succeeded.
 
 from __future__ import annotations
 
+import os
 from _socket import AF_UNIX, MSG_CMSG_CLOEXEC, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socketpair
+from _socket import socket as _socket
 from _struct import calcsize, pack, unpack
 
 TYPE_CHECKING = False
@@ -65,3 +67,40 @@ def pair() -> tuple[Channel, Channel]:
     """Two connected ends."""
     ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
     return Channel(ours), Channel(theirs)
+
+
+def listen(path: str) -> socket:
+    """A socket that waits at a path for one conversation at a time."""
+    gate = _socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+    with _short(path) as place:
+        gate.bind(place)
+    gate.listen(1)
+    return gate
+
+
+def accept(gate: socket) -> Channel:
+    """The next conversation at a gate."""
+    fd, _ = gate._accept()  # type: ignore[attr-defined]
+    return Channel(_socket(fileno=fd))
+
+
+def connect(path: str) -> Channel:
+    """Begin a conversation with whoever waits at a path; raises OSError."""
+    end = _socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+    with _short(path) as place:
+        end.connect(place)
+    return Channel(end)
+
+
+class _short:  # noqa: N801  # reads as the verb it is
+    """A path by way of its open directory: the address of a socket has 107 bytes (unix(7))."""
+
+    def __init__(self, path: str) -> None:
+        self._directory, self._name = os.path.split(path)
+
+    def __enter__(self) -> str:
+        self._fd = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        return f"/proc/self/fd/{self._fd}/{self._name}"
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)

@@ -12,7 +12,7 @@ import os
 
 from coso import steps
 from coso.errors import CosoError, StartError
-from coso.runtime import command, pid, plan
+from coso.runtime import channel, command, pid, plan
 from coso.runtime.container import Container
 
 SIGPIPE, SIGXFSZ = 13, 25
@@ -26,32 +26,55 @@ def run(container: Container) -> None:
         os.setsid()
         _enter(container)
     except steps.FailedStep as failure:
-        _report(container, failure.step.name, failure.__cause__)
+        report(container, failure.step.name, failure.__cause__)
     except BaseException as error:
-        _report(container, "execute", error)
+        report(container, "execute", error)
     os._exit(125)
 
 
 def _enter(container: Container) -> None:
     spec = container.spec
     steps.execute(plan.in_child(spec), container, container.observe)
+    command.check(container)
     container.theirs.send("ready")
-    if container.theirs.receive() is None:
-        os._exit(125)
+    _await_word(container)
+    steps.execute(plan.at_last(spec), container, container.observe)
     if spec.process.init:
         pid.fork_command(container.theirs.fileno(), spec.process.terminal)
-    _reset_signals()
+    reset_signals()
     command.execute(container)
 
 
-def _reset_signals() -> None:
+def _await_word(container: Container) -> None:
+    """Wait until the command may go.
+
+    With a gate, the runtime that made the container ends now, and another
+    process will come by with the word; it hears of errors in its place.
+    """
+    message = container.theirs.receive()
+    while message is not None and message[0] != "go":
+        if container.gate is None:
+            break
+        container.theirs.close()
+        container.theirs = channel.accept(container.gate)
+        message = container.theirs.receive()
+        if message is None:
+            message = ("again", [], [])
+    if message is None:
+        os._exit(125)
+    if container.gate:
+        container.gate.close()
+
+
+def reset_signals() -> None:
     """Undo what Python and the runtime did to signals; execve keeps blocked and ignored ones."""
     for number in (SIGPIPE, SIGXFSZ, *pid.FORWARDED):
         _signal.signal(number, _signal.SIG_DFL)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
 
-def _report(container: Container, step: str, error: BaseException | None) -> None:
+def report(container: Container, step: str, error: BaseException | None) -> None:
+    """Tell the parent what went wrong, as words."""
     if isinstance(error, CosoError):
         number = getattr(error, "errno", 0)
         words = (step, number, type(error).__name__, error.message, error.cause, error.hint)

@@ -18,9 +18,14 @@ def enter_directory(container: Container) -> None:
     closed before, and the kernel is asked where we are after.
     """
     cwd = container.spec.process.cwd or "/"
-    keep = container.theirs.fileno()
-    os.closerange(3, keep)
-    os.closerange(keep + 1, 1 << 30)
+    kept = {container.theirs.fileno()}
+    if container.gate:
+        kept.add(container.gate.fileno())
+    place = 3 + container.preserved
+    for fd in sorted(kept):
+        os.closerange(place, fd)
+        place = fd + 1
+    os.closerange(place, 1 << 30)
     try:
         os.makedirs(cwd, exist_ok=True)
         os.chdir(cwd)
@@ -31,16 +36,38 @@ def enter_directory(container: Container) -> None:
 
 def environment(container: Container) -> dict[str, str]:
     """The command's variables: those of the spec, and HOME and HOSTNAME where it has none."""
-    variables = dict(item.split("=", 1) for item in container.spec.process.env)
-    return {"HOME": container.home, "HOSTNAME": container.hostname} | variables
+    variables = dict(item.partition("=")[::2] for item in container.spec.process.env)
+    own = {"HOME": container.home}
+    if container.spec.names:
+        own["HOSTNAME"] = container.hostname
+    return own | variables
+
+
+def check(container: Container) -> None:
+    """Raise the error that `execute` would for a command that is not there, or not executable for its user."""
+    name = container.spec.process.args[0]
+    denied = False
+    for place in _places(name, environment(container)):
+        if os.path.isfile(place + name) and os.access(place + name, os.X_OK, effective_ids=True):
+            return
+        denied = denied or _is_there(place + name)
+    if denied:
+        raise _not_executable(container.id, name, errno.EACCES)
+    raise _not_found(container, name)
+
+
+def _places(name: str, variables: dict[str, str]) -> list[str]:
+    return [""] if "/" in name else [f"{place or '.'}/" for place in variables.get("PATH", "").split(":")]
 
 
 def execute(container: Container) -> None:
     """Become the command; raise an error of exit status 127 or 126 when that is impossible."""
     args, variables = container.spec.process.args, environment(container)
-    close_on_exec_from(3)
+    close_on_exec_from(3 + container.preserved)
+    for fd in range(3, 3 + container.preserved):
+        os.set_inheritable(fd, True)
     name = args[0]
-    places = [""] if "/" in name else [f"{place or '.'}/" for place in variables.get("PATH", "").split(":")]
+    places = _places(name, variables)
     denied = 0
     for place in places:
         try:
@@ -54,9 +81,20 @@ def execute(container: Container) -> None:
                 raise _not_executable(container.id, place + name, number) from None
     if denied:
         raise _not_executable(container.id, name, denied)
+    raise _not_found(container, name)
+
+
+def _not_found(container: Container, name: str) -> CosoError:
+    """Engines look for these words to tell status 127 from others (podman, dockerd: "executable file not found")."""
+    variables = environment(container)
+    said = "no such file or directory" if "/" in name else "executable file not found in $PATH"
     hint = "" if "/" in name else f"PATH inside is {variables.get('PATH', '')!r}"
-    raise CommandNotFoundError(
-        container.id, "execute", f"{name}: there is no such command in the container", number=errno.ENOENT, hint=hint
+    return CommandNotFoundError(
+        container.id,
+        "execute",
+        f"{name}: there is no such command in the container ({said})",
+        number=errno.ENOENT,
+        hint=hint,
     )
 
 

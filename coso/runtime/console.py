@@ -10,7 +10,9 @@ import os
 from _struct import pack
 from fcntl import ioctl
 
+from coso.errors import CosoError
 from coso.kernel import mount
+from coso.kernel.path import DEVPTS_SUPER_MAGIC, filesystem_type
 from coso.runtime.container import Container
 from coso.steps import Step
 
@@ -24,14 +26,20 @@ TIOCSWINSZ = 0x5414
 def open_terminal(container: Container) -> None:
     """Open a pseudo-terminal, make it the controlling one and /dev/console, and send its master out."""
     master = os.open("/dev/pts/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+    if filesystem_type(master) != DEVPTS_SUPER_MAGIC:
+        raise CosoError("/dev/pts inside is no devpts filesystem", hint="mount one there, or run without a terminal")
     ioctl(master, TIOCSPTLCK, pack("i", 0))
     slave: int = ioctl(master, TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     container.theirs.send("terminal", fds=(master,))
     os.close(master)
     ioctl(slave, TIOCSCTTY, 0)
-    # By descriptor: at a path under /dev/pts somebody could have put something else by now (CVE-2025-52565).
-    console = mount.open_tree("", slave)
-    mount.move_mount(console, "/dev/console")
+    size = container.spec.process.console_size
+    if size:
+        ioctl(slave, TIOCSWINSZ, pack("4H", *size, 0, 0))
+    if container.has_console:
+        # By descriptor: at a path under /dev/pts somebody could have put something else by now (CVE-2025-52565).
+        console = mount.open_tree("", slave)
+        mount.move_mount(console, "/dev/console")
     for fd in (0, 1, 2):
         os.dup2(slave, fd)
 
@@ -42,16 +50,18 @@ def redirect_input(container: Container) -> None:
         os.dup2(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), 0)
 
 
-def give_pipes(owner: int) -> None:
+def give_pipes(container: Container) -> None:
     """Make anonymous pipes at standard output and error the container's, in the parent.
 
     A program that opens /dev/stdout opens the pipe anew, which the kernel
     allows to its owner only. Terminals and files keep their owner.
     """
+    user = container.spec.process.user
+    owner, group = container.host_uid(user.uid), container.host_gid(user.gid)
     for fd in (1, 2):
         try:
             if os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:"):
-                os.fchown(fd, owner, owner)
+                os.fchown(fd, owner, group)
         except OSError:
             continue
 

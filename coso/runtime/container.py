@@ -12,11 +12,16 @@ from coso.state import LAYERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
+
     from coso.cgroups import Hierarchy, Membership
     from coso.runtime.channel import Channel
     from coso.runtime.journal import Journal
-    from coso.spec import Spec
+    from coso.spec import IdMapping, Spec
     from coso.steps import Observer
+
+# What the kernel shows for an id that is not mapped (/proc/sys/kernel/overflowuid).
+OVERFLOW = 65534
 
 
 class Container:
@@ -29,8 +34,9 @@ class Container:
         self.ours = ours
         self.theirs = theirs
         self.observe: Observer | None = None
-        # Host user and group that are root inside; 0 without a user namespace.
-        self.first_id = 0
+        # How ids inside are ids outside; none without a user namespace.
+        self.uid_mappings = spec.uid_mappings
+        self.gid_mappings = spec.gid_mappings
         self.directory = f"{LAYERS}/{self.id}"
         self.hierarchies: list[Hierarchy] = []
         self.membership: Membership | None = None
@@ -41,19 +47,63 @@ class Container:
         self.layers = -1
         self.lower = -1
         self.dev = -1
-        self.volumes: list[int] = []
+        self.binds: list[int] = []
         # The container's root in the child, and the parent's side of its terminal.
         self.root = -1
         self.terminal = -1
         self.ready = False
         self.filter = b""
+        self.filter_flags = 0
         self.home = "/"
+        # A container that outlives its runtime waits at this listening socket for the word to start its command.
+        self.gate: socket | None = None
+        self.bundle = ""
+        self.cgroup = f"coso-{self.id}"
+        self.unit = ""
+        self.no_pivot = False
+        self.no_new_keyring = False
+        self.preserved = 0
+        # Whether /dev is one that the runtime filled, with a place for the terminal.
+        self.has_console = any(item.destination == "/dev" and item.type == "tmpfs" for item in spec.mounts)
 
     @property
     def hostname(self) -> str:
         """The host name inside: the one asked for, else the id as with Docker, or the host's where that is shared."""
         return self.spec.hostname or (self.id if self.has("uts") else os.uname().nodename)
 
+    @property
+    def root_uid(self) -> int:
+        """The host's number of the user who is root inside."""
+        return self.host_uid(0)
+
+    @property
+    def root_gid(self) -> int:
+        """The host's number of the group that is root's inside."""
+        return self.host_gid(0)
+
+    def host_uid(self, uid: int) -> int:
+        """The host's number of a user inside; the host's overflow user for one that is not mapped."""
+        return _outside(uid, self.uid_mappings) if self.has("user") else uid
+
+    def host_gid(self, gid: int) -> int:
+        """The host's number of a group inside; the host's overflow group for one that is not mapped."""
+        return _outside(gid, self.gid_mappings) if self.has("user") else gid
+
     def has(self, namespace: str) -> bool:
-        """Whether the container has a namespace of its own."""
-        return namespace in self.spec.namespaces
+        """Whether the container's namespace of a kind is another than the runtime's."""
+        return namespace in self.spec.namespaces or self.joins(namespace)
+
+    def joins(self, namespace: str) -> bool:
+        """Whether the container enters a namespace of a kind that exists already."""
+        return any(joined.type == namespace for joined in self.spec.joined)
+
+    def open_user_namespace(self) -> int:
+        """A descriptor of the container's user namespace."""
+        return os.open(f"/proc/{self.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _outside(number: int, mappings: tuple[IdMapping, ...]) -> int:
+    for mapping in mappings:
+        if mapping.container_id <= number < mapping.container_id + mapping.size:
+            return mapping.host_id + number - mapping.container_id
+    return OVERFLOW

@@ -5,97 +5,61 @@ from __future__ import annotations
 import errno
 import os
 
+from coso.cgroups import Hierarchy
 from coso.errors import KernelError
 from coso.kernel import mount
 from coso.runtime.container import Container
-from coso.runtime.mount import attach
+from coso.runtime.devices import own_dev
+from coso.runtime.mount import attach, attach_bind, remount, shows_host
+from coso.runtime.options import sort
 from coso.spec import Mount
 from coso.steps import Step
 
-ATTRIBUTES = {
-    "noatime": mount.MOUNT_ATTR_NOATIME,
-    "nodev": mount.MOUNT_ATTR_NODEV,
-    "nodiratime": mount.MOUNT_ATTR_NODIRATIME,
-    "noexec": mount.MOUNT_ATTR_NOEXEC,
-    "nosuid": mount.MOUNT_ATTR_NOSUID,
-    "ro": mount.MOUNT_ATTR_RDONLY,
-    "strictatime": mount.MOUNT_ATTR_STRICTATIME,
-}
 # The namespace that a filesystem shows: where it is the host's, only the host may mount that filesystem anew.
-SHOWS = {"proc": "pid", "sysfs": "network", "mqueue": "ipc", "cgroup": "cgroup"}
-
-S_IFCHR = 0o020000
-DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
-LINKS = (
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-    ("ptmx", "pts/ptmx"),
-)
-
-
-def make_dev(container: Container) -> None:
-    """Make /dev as a detached tmpfs with its device nodes.
-
-    The parent does it: mknod of a device is denied in a user namespace, and
-    nodes on a filesystem made there would not open.
-    """
-    owner = container.first_id
-    options: dict[str, str | None] = {"mode": "755", "size": "65536k", "uid": str(owner), "gid": str(owner)}
-    attributes = mount.MOUNT_ATTR_NOSUID | mount.MOUNT_ATTR_NOEXEC
-    container.dev = mount.new_mount("tmpfs", {"source": "dev", **options}, attributes)
-    earlier = os.umask(0)
-    try:
-        for name, major, minor in DEVICES:
-            os.mknod(name, S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=container.dev)
-            os.chown(name, owner, owner, dir_fd=container.dev)
-        for name, target in LINKS:
-            os.symlink(target, name, dir_fd=container.dev)
-            os.chown(name, owner, owner, dir_fd=container.dev, follow_symlinks=False)
-        for name in ("pts", "shm", "mqueue"):
-            os.mkdir(name, 0o755, dir_fd=container.dev)
-            os.chown(name, owner, owner, dir_fd=container.dev)
-        if container.spec.process.terminal:
-            os.close(os.open("console", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=container.dev))
-            os.chown("console", owner, owner, dir_fd=container.dev)
-    except OSError as error:
-        raise KernelError("mknod", error.errno or 0, "/dev", hint="run as root, with CAP_MKNOD") from None
-    finally:
-        os.umask(earlier)
+SHOWS = {"proc": "pid", "sysfs": "network", "mqueue": "ipc", "cgroup": "cgroup", "cgroup2": "cgroup"}
 
 
 def mount_one(container: Container, item: Mount) -> None:
     """Mount one filesystem of the specification inside the root."""
     if item.type in ("proc", "sysfs"):
         _refuse_symlink(container, item.destination)
-    shared = item.type in SHOWS and not container.has(SHOWS[item.type])
-    if item.destination == "/dev/shm" and not container.has("ipc"):
-        _bind_hosts(container, item)
-        return
-    if item.type == "dev":
+    if "remount" in item.options:
+        remount(container, item)
+    elif shows_host(item):
+        attach_bind(container, item)
+    elif item is own_dev(container.spec):
         attach(container, container.dev, item.destination)
-    elif shared and (container.has("user") or item.type == "cgroup"):
+    elif item.destination == "/dev/shm" and container.spec.names and not container.has("ipc"):
+        _show_hosts(container, item)
+    elif _belongs_to_host(container, item):
         # In the host's cgroup namespace a new cgroup2 mount would reset the host's own options (nsdelegate, …).
-        _bind_hosts(container, item)
-    elif item.type == "cgroup":
+        _show_hosts(container, item)
+    elif item.type in ("cgroup", "cgroup2"):
         _mount_cgroups(container, item)
     else:
-        options, attributes = split_options(item.options)
-        attach(container, mount.new_mount(item.type, {"source": item.source, **options}, attributes), item.destination)
+        _mount_new(container, item)
 
 
-def split_options(options: tuple[str, ...]) -> tuple[dict[str, str | None], int]:
-    """Mount options as parameters of the filesystem and attributes of the mount."""
-    parameters: dict[str, str | None] = {}
-    attributes = 0
-    for option in options:
-        key, equals, text = option.partition("=")
-        if option in ATTRIBUTES:
-            attributes |= ATTRIBUTES[option]
-        else:
-            parameters[key] = text if equals else None
-    return parameters, attributes
+def _belongs_to_host(container: Container, item: Mount) -> bool:
+    if item.type.startswith("cgroup") and not container.spec.names:
+        return False
+    shared = item.type in SHOWS and not container.has(SHOWS[item.type])
+    return shared and (container.has("user") or item.type in ("cgroup", "cgroup2"))
+
+
+def _mount_new(container: Container, item: Mount) -> None:
+    options = sort(item.options)
+    parameters = {"source": item.source or item.type, **options.parameters}
+    if container.spec.mount_label:
+        parameters["context"] = container.spec.mount_label
+    fd = mount.new_mount(item.type, parameters, options.set)
+    if "tmpcopyup" in options.ours:
+        from coso.runtime.copyup import copy_up
+
+        copy_up(container, item.destination, fd)
+    attach(container, fd, item.destination)
+    for kind, recursive in options.propagation:
+        mount.mount_setattr(fd, propagation=kind, recursive=recursive)
 
 
 def _refuse_symlink(container: Container, destination: str) -> None:
@@ -109,23 +73,22 @@ def _refuse_symlink(container: Container, destination: str) -> None:
     )
 
 
-def _bind_hosts(container: Container, item: Mount) -> None:
+def _show_hosts(container: Container, item: Mount) -> None:
     """Show the host's own mount where its namespace is shared: a new one may not be made in a user namespace."""
     place = item.destination
     if not os.path.isdir(place):
         return  # The host has none to share, as with /dev/mqueue here.
     fd = mount.open_tree(place, recursive=True)
-    _, attributes = split_options(item.options)
-    mount.mount_setattr(fd, attributes, recursive=True)
+    mount.mount_setattr(fd, sort(item.options).set, recursive=True)
     attach(container, fd, place)
 
 
 def _mount_cgroups(container: Container, item: Mount) -> None:
     """Mount each hierarchy below /sys/fs/cgroup, or version 2 alone as /sys/fs/cgroup itself."""
-    _, attributes = split_options(item.options)
+    attributes = sort(item.options).set
     here = container.hierarchies
-    if [hierarchy.version for hierarchy in here] == [2]:
-        attach(container, mount.new_mount("cgroup2", {}, attributes), item.destination)
+    if item.type == "cgroup2" or [hierarchy.version for hierarchy in here] == [2]:
+        attach(container, _own_hierarchy(container, Hierarchy(2, "", ()), attributes), item.destination)
         return
     writable = attributes & ~mount.MOUNT_ATTR_RDONLY
     top = mount.new_mount("tmpfs", {"source": "cgroup", "mode": "755"}, writable)
@@ -133,15 +96,23 @@ def _mount_cgroups(container: Container, item: Mount) -> None:
     for hierarchy in here:
         name = os.path.basename(hierarchy.path)
         os.mkdir(name, 0o755, dir_fd=top)
-        if hierarchy.version == 2:
-            fd = mount.new_mount("cgroup2", {}, attributes)
-        else:
-            pairs = (controller.partition("=") for controller in hierarchy.controllers)
-            fd = mount.new_mount("cgroup", {key: text if eq else None for key, eq, text in pairs}, attributes)
+        fd = _own_hierarchy(container, hierarchy, attributes)
         mount.move_mount(fd, name, top)
         os.close(fd)
     mount.mount_setattr(top, attributes)
     os.close(top)
+
+
+def _own_hierarchy(container: Container, hierarchy: Hierarchy, attributes: int) -> int:
+    """A hierarchy as the container shall see it: by its namespace, or, on v1 without one, its own group alone."""
+    if hierarchy.version == 2:
+        return mount.new_mount("cgroup2", {}, attributes)
+    if not container.has("cgroup") and container.cgroup:
+        fd = mount.open_tree(f"{hierarchy.path}/{container.cgroup}")
+        mount.mount_setattr(fd, attributes, propagation=mount.MS_PRIVATE)
+        return fd
+    pairs = (controller.partition("=") for controller in hierarchy.controllers)
+    return mount.new_mount("cgroup", {key: text if eq else None for key, eq, text in pairs}, attributes)
 
 
 WHY = {
@@ -165,21 +136,20 @@ MAN = {
 
 def step(item: Mount) -> Step:
     """The step that mounts one filesystem."""
+    if shows_host(item):
+        return Step(
+            f"mount {item.destination}",
+            f"show {item.source} of the host at {item.destination}",
+            "open_tree(), mount_setattr(MOUNT_ATTR_IDMAP), move_mount()",
+            "asked for by --volume, or by the specification",
+            "open_tree(2), mount_setattr(2)",
+            lambda container: mount_one(container, item),
+        )
     return Step(
         f"mount {item.destination}",
         f"mount {item.type} at {item.destination}",
-        "move_mount()" if item.type == "dev" else f"fsopen({item.type}), fsmount(), move_mount()",
-        WHY.get(item.type, "asked for by the specification"),
-        MAN.get(item.type, "tmpfs(5)"),
+        "move_mount()" if item.destination == "/dev" else f"fsopen({item.type}), fsmount(), move_mount()",
+        WHY.get(item.source if item.source == "dev" else item.type, "asked for by the specification"),
+        MAN.get(item.source if item.source == "dev" else item.type, "tmpfs(5)"),
         lambda container: mount_one(container, item),
     )
-
-
-DEV = Step(
-    "make /dev",
-    "make a small /dev with null, zero, full, random, urandom and tty",
-    "fsopen(tmpfs), fsmount(), mknod()",
-    "device nodes cannot be made inside a user namespace",
-    "mknod(2), user_namespaces(7)",
-    make_dev,
-)

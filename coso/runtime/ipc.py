@@ -9,9 +9,10 @@ from coso.steps import Step
 FLAG = CLONE_NEWIPC
 
 
-def leave_keyring(_: Container) -> None:
-    """Join an empty session keyring."""
-    join_new_session_keyring()
+def leave_keyring(container: Container) -> None:
+    """Join an empty session keyring, unless the caller wants to keep its own."""
+    if not container.no_new_keyring:
+        join_new_session_keyring()
 
 
 KEYRING = Step(

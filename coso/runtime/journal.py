@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class Journal:
     """An open, locked journal."""
 
-    def __init__(self, container: str, fd: int, records: list[Record]) -> None:
+    def __init__(self, container: str, path: str, fd: int, records: list[Record]) -> None:
         self.container = container
-        self.path = f"{JOURNALS}/{container}"
+        self.path = path
         self._fd = fd
         self._records = records
 
@@ -52,8 +52,12 @@ class Journal:
                 failures.append(f"{kind} {' '.join(words)}: {error}")
         if not failures:
             os.unlink(self.path)
-        os.close(self._fd)
+        self.close()
         return failures
+
+    def close(self) -> None:
+        """Let go of the lock; what is recorded stays to be undone by whoever opens the journal next."""
+        os.close(self._fd)
 
 
 def create() -> Journal:
@@ -61,10 +65,24 @@ def create() -> Journal:
     make_directories(JOURNALS)
     while True:
         container = os.urandom(6).hex()
-        fd = os.open(f"{JOURNALS}/{container}", os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        path = f"{JOURNALS}/{container}"
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         if _lock(fd):
-            return Journal(container, fd, [])
+            return Journal(container, path, fd, [])
         os.close(fd)
+
+
+def open_at(path: str, container: str) -> Journal:
+    """The journal of a container that outlives its runtime, locked once nobody else holds it; made where missing.
+
+    Raises FileNotFoundError when the container has gone meanwhile.
+    """
+    fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fcntl.lockf(fd, fcntl.LOCK_EX)
+    if os.fstat(fd).st_nlink == 0:
+        os.close(fd)
+        raise FileNotFoundError(path)
+    return Journal(container, path, fd, _read(fd))
 
 
 def abandoned() -> Iterator[Journal]:
@@ -77,7 +95,7 @@ def abandoned() -> Iterator[Journal]:
         except FileNotFoundError:
             continue
         if _lock(fd):
-            yield Journal(container, fd, _read(fd))
+            yield Journal(container, f"{JOURNALS}/{container}", fd, _read(fd))
         else:
             os.close(fd)
 

@@ -1,9 +1,9 @@
-"""The mount namespace: an overlay root, and no way back to the host's (mount_namespaces(7)).
+"""The mount namespace: what is shown of the host, covered, or made read-only (mount_namespaces(7)).
 
-The parent prepares what needs the host's rights as detached mounts: the
-rootfs, seen through the container's ids (idmapped), and the container's own
-directory.  The child puts them in place below a directory that it alone sees,
-stacks the overlay, and pivots into it.
+What comes from the host is opened by the parent, as detached copies with the
+attributes and owners that were asked for, and put in place by the child: no
+path of the host is resolved with the container's rights, and none inside with
+the host's.
 """
 
 from __future__ import annotations
@@ -12,101 +12,17 @@ import errno
 import os
 import stat
 
-from coso.errors import KernelError
+from coso.errors import CosoError, KernelError
 from coso.kernel import mount
-from coso.kernel.path import make_in_root, open_in_root
+from coso.kernel.path import PROC_SUPER_MAGIC, filesystem_type, make_in_root, open_in_root
 from coso.kernel.process import CLONE_NEWNS
 from coso.runtime.container import Container
-from coso.runtime.user import RANGE
-from coso.spec import Volume
-from coso.state import LAYERS, make_directories
+from coso.runtime.options import Options, is_bind, sort
+from coso.runtime.root import ETC_FILES, base, map_owners
+from coso.spec import Mount
 from coso.steps import Step
 
 FLAG = CLONE_NEWNS
-
-# Any directory that exists everywhere serves; the child covers it in its own mount namespace only.
-BASE = "/tmp"
-ETC_FILES = ("hostname", "hosts", "resolv.conf")
-
-
-def base(container: Container) -> str:
-    """Where the child stacks the root: inside its own directory when it may walk there, else at BASE."""
-    return BASE if container.has("user") else container.directory
-
-
-def make_layers(container: Container) -> None:
-    """Make the container's directory: the writable layer, mount points, and the files of /etc."""
-    path, owner = container.directory, container.first_id
-    make_directories(LAYERS)
-    container.journal.record("remove-tree", path)
-    os.mkdir(path, 0o711)
-    for name in ("lower", "upper", "work"):
-        os.mkdir(f"{path}/{name}", 0o755)
-        os.chown(f"{path}/{name}", owner, owner)
-    _make_etc(container)
-    if not container.has("mount"):
-        container.journal.record("unmount", f"{path}/lower")
-
-
-def _make_etc(container: Container) -> None:
-    """Make the mount points that /etc lacks in the writable layer.
-
-    Made later, through the overlay, they would have /etc copied up first,
-    which takes longer than all else that is done there.  An /etc that is not
-    a plain directory is left to that way.
-    """
-    image, layer, owner = f"{container.spec.root.path}/etc", f"{container.directory}/upper/etc", container.first_id
-    try:
-        found = os.lstat(image)
-        missing = [name for name in ETC_FILES if not os.path.lexists(f"{image}/{name}")]
-        plain = stat.S_ISDIR(found.st_mode) and max(found.st_uid, found.st_gid) < RANGE and not os.listxattr(image)
-    except OSError:
-        return
-    if not missing or not plain:
-        return
-    os.mkdir(layer)
-    os.chown(layer, owner + found.st_uid, owner + found.st_gid)
-    os.chmod(layer, stat.S_IMODE(found.st_mode))
-    for name in missing:
-        os.mknod(f"{layer}/{name}", stat.S_IFREG | 0o644)
-        os.chown(f"{layer}/{name}", owner, owner)
-
-
-def open_layers(container: Container) -> None:
-    """Detach copies of the rootfs, the container's directory and the volumes, as the container shall see them."""
-    userns = -1
-    if container.has("user"):
-        userns = os.open(f"/proc/{container.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-        container.layers = mount.open_tree(container.directory)
-        mount.mount_setattr(container.layers, propagation=mount.MS_PRIVATE)
-    container.lower = _mapped(container.spec.root.path, userns)
-    for volume in container.spec.volumes:
-        fd = _mapped(volume.source, userns)
-        if volume.readonly:
-            mount.mount_setattr(fd, mount.MOUNT_ATTR_RDONLY, recursive=True)
-        container.volumes.append(fd)
-    if userns >= 0:
-        os.close(userns)
-
-
-def _mapped(path: str, userns: int) -> int:
-    fd = mount.open_tree(path)
-    # A copy of a shared mount is its peer: what is mounted on it inside would appear on the host.
-    mount.mount_setattr(fd, propagation=mount.MS_PRIVATE)
-    if userns < 0:
-        return fd
-    try:
-        mount.mount_setattr(fd, userns=userns)
-    except KernelError as error:
-        cause = "the filesystem it is on does not support idmapped mounts" if error.errno == errno.EINVAL else ""
-        raise KernelError(
-            "mount_setattr(MOUNT_ATTR_IDMAP)",
-            error.errno,
-            path,
-            cause=cause,
-            hint="put it on ext4, xfs, btrfs or tmpfs (kernel 6.3), or give --userns=host",
-        ) from None
-    return fd
 
 
 def make_private(container: Container) -> None:
@@ -114,41 +30,111 @@ def make_private(container: Container) -> None:
     mount.set_propagation("/", mount.MS_PRIVATE)
 
 
-def stack(container: Container) -> None:
-    """Mount the overlay: the rootfs below, the container's own layer above."""
-    where = base(container)
-    if container.layers >= 0:
-        mount.move_mount(container.layers, where)
-    mount.move_mount(container.lower, f"{where}/lower")
-    options: dict[str, str | None] = {
-        "source": "overlay",
-        "lowerdir": f"{where}/lower",
-        "upperdir": f"{where}/upper",
-        "workdir": f"{where}/work",
-        # No fsync when a file is copied up: the layer is thrown away, never read after a crash.
-        "volatile": None,
-    }
-    if container.has("user"):
-        # Only the host's root may set trusted.* attributes, in which an overlay otherwise keeps its marks.
-        options["userxattr"] = None
-    container.root = mount.new_mount("overlay", options)
-    # The overlay has its own copy of the lower mount, and covers it.
-    mount.move_mount(container.root, f"{where}/lower")
+def shows_host(item: Mount) -> bool:
+    """Whether a mount shows a file or directory of the host."""
+    return is_bind(item.type, item.options) and "remount" not in item.options
+
+
+def open_binds(container: Container) -> None:
+    """Detach copies of what the container shall see of the host."""
+    for item in container.spec.mounts:
+        if shows_host(item):
+            container.binds.append(_open_bind(container, item))
+
+
+def _open_bind(container: Container, item: Mount) -> int:
+    """A detached copy; or the symbolic link itself, where that is what was asked for."""
+    options = sort(item.options)
+    if "copy-symlink" in options.ours and os.path.islink(item.source):
+        return os.open(item.source, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    recursive = "rbind" in options.ours or bool(options.ours & {"ridmap"})
+    try:
+        fd = mount.open_tree(item.source, recursive=recursive)
+    except KernelError as error:
+        raise KernelError(
+            "open_tree", error.errno, item.source, hint=f"the source of the mount at {item.destination}"
+        ) from None
+    # A copy of a shared mount is its peer: what is mounted on it inside would appear on the host.
+    asked = {kind for kind, _ in options.propagation}
+    if not asked & {mount.MS_SHARED}:
+        first = mount.MS_SLAVE if mount.MS_SLAVE in asked else mount.MS_PRIVATE
+        mount.mount_setattr(fd, propagation=first, recursive=True)
+    if options.ours & {"idmap", "ridmap"} or item.uid_mappings:
+        _map_bind(container, fd, item, recursive="ridmap" in options.ours)
+    change(fd, options)
+    return fd
+
+
+def _map_bind(container: Container, fd: int, item: Mount, *, recursive: bool) -> None:
+    if item.uid_mappings:
+        from coso.runtime.namespaces import user_namespace_of
+
+        userns = user_namespace_of(item.uid_mappings, item.gid_mappings)
+    elif container.has("user"):
+        userns = container.open_user_namespace()
+    else:
+        return  # The container's ids are the host's.
+    try:
+        map_owners(fd, userns, item.source, recursive=recursive)
+    finally:
+        os.close(userns)
+
+
+def change(fd: int, options: Options) -> None:
+    """Give a mount its attributes and its propagation."""
+    if options.set or options.clear:
+        mount.mount_setattr(fd, options.set, options.clear)
+    if options.recursive_set or options.recursive_clear:
+        mount.mount_setattr(fd, options.recursive_set, options.recursive_clear, recursive=True)
+    for kind, recursive in options.propagation:
+        mount.mount_setattr(fd, propagation=kind, recursive=recursive)
 
 
 def attach(container: Container, fd: int, target: str, *, directory: bool = True) -> None:
     """Put a detached mount in place inside the root, making its mount point."""
     point = make_in_root(container.root, target, directory=directory)
     try:
+        if not target.startswith("/proc") and filesystem_type(point) == PROC_SUPER_MAGIC:
+            raise KernelError(
+                "move_mount", errno.EPERM, target, cause="a symbolic link of the image leads into /proc from there"
+            )
         mount.move_mount(fd, "", point)
     finally:
         os.close(point)
 
 
-def attach_volume(container: Container, index: int, volume: Volume) -> None:
-    """Put a volume in place."""
-    fd = container.volumes[index]
-    attach(container, fd, volume.destination, directory=stat.S_ISDIR(os.fstat(fd).st_mode))
+def attach_bind(container: Container, item: Mount) -> None:
+    """Put in place what is shown of the host."""
+    fd = container.binds[[other for other in container.spec.mounts if shows_host(other)].index(item)]
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISLNK(mode):
+        _copy_link(container, fd, item.destination)
+        return
+    attach(container, fd, item.destination, directory=stat.S_ISDIR(mode))
+
+
+def _copy_link(container: Container, link: int, destination: str) -> None:
+    parent, name = os.path.split(destination.rstrip("/"))
+    place = make_in_root(container.root, parent or "/", directory=True)
+    target = os.readlink("", dir_fd=link)
+    try:
+        os.symlink(target, name, dir_fd=place)
+    except FileExistsError:
+        # The same link is as good; anything else in its place would be silently kept.
+        if os.path.islink(f"/proc/self/fd/{place}/{name}") and os.readlink(name, dir_fd=place) == target:
+            return
+        raise CosoError(f"{destination} is there already, and is not the symbolic link to {target}") from None
+    finally:
+        os.close(place)
+
+
+def remount(container: Container, item: Mount) -> None:
+    """Change the attributes of a mount that is there."""
+    point = open_in_root(container.root, item.destination)
+    try:
+        change(point, sort(item.options))
+    finally:
+        os.close(point)
 
 
 def attach_etc(container: Container) -> None:
@@ -173,8 +159,14 @@ def mask_paths(container: Container) -> None:
 
 
 def null(container: Container) -> int:
-    """A detached copy of our own /dev/null: the image's may be a link to anything (CVE-2025-31133)."""
-    return mount.open_tree("null", container.dev)
+    """A detached copy of our own /dev/null, or the host's: the image's may be a link to anything (CVE-2025-31133)."""
+    if container.dev >= 0:
+        return mount.open_tree("null", container.dev)
+    fd = mount.open_tree("/dev/null")
+    found = os.fstat(fd)
+    if not stat.S_ISCHR(found.st_mode) or found.st_rdev != os.makedev(1, 3):
+        raise CosoError("the host's /dev/null is not the null device", hint="mknod -m 666 /dev/null c 1 3")
+    return fd
 
 
 def protect_paths(container: Container) -> None:
@@ -198,39 +190,13 @@ def _open_if_there(container: Container, path: str) -> int:
         raise
 
 
-def make_root_readonly(container: Container) -> None:
-    """Make the root itself read-only; mounts inside keep their own attributes."""
-    mount.mount_setattr(container.root, mount.MOUNT_ATTR_RDONLY)
-
-
-def pivot(container: Container) -> None:
-    """Exchange the root and let go of the host's: from here on no path leads out."""
-    os.fchdir(container.root)
-    if container.has("mount"):
-        # pivot_root(".", ".") stacks the old root on the new one, and the unmount takes it off:
-        # no directory for it is needed inside the image (pivot_root(2), notes).
-        mount.pivot_root(".", ".")
-        mount.unmount(".")
-    else:
-        os.chroot(".")
-    os.chdir("/")
-
-
-LAYER = Step(
-    "make the writable layer",
-    "make a directory for what the container writes",
-    "mkdir(upper), mkdir(work)",
-    "the rootfs is shared by containers and never written to",
-    "Documentation/filesystems/overlayfs.rst",
-    make_layers,
-)
-OPEN = Step(
-    "map the root's owners",
-    "detach a copy of the rootfs mount that shows its files as the container's own",
+BINDS = Step(
+    "open what is shown",
+    "detach copies of the host's files and directories that the container shall see",
     "open_tree(OPEN_TREE_CLONE), mount_setattr(MOUNT_ATTR_IDMAP)",
-    "files of the host's root would be nobody's inside; changing their owner on disk would copy the image",
-    "mount_setattr(2), open_tree(2)",
-    open_layers,
+    "the host's paths are resolved with the host's rights, and their owners mapped to the container's",
+    "open_tree(2), mount_setattr(2)",
+    open_binds,
 )
 PRIVATE = Step(
     "cut propagation",
@@ -239,14 +205,6 @@ PRIVATE = Step(
     "systemd makes mounts shared: mounts made here would appear on the host",
     "mount_namespaces(7)",
     make_private,
-)
-OVERLAY = Step(
-    "stack the root",
-    "mount the overlay of the rootfs and the writable layer",
-    "fsopen(overlay), fsconfig(), fsmount(), move_mount()",
-    "writes go to the upper layer; the rootfs below stays as it is",
-    "Documentation/filesystems/overlayfs.rst",
-    stack,
 )
 ETC = Step(
     "attach /etc files",
@@ -271,20 +229,4 @@ PROTECT = Step(
     "a write there configures the machine, not the container",
     "proc(5), OCI config-linux.md (readonlyPaths)",
     protect_paths,
-)
-READONLY = Step(
-    "make the root read-only",
-    "forbid writes to the root",
-    "mount_setattr(MOUNT_ATTR_RDONLY)",
-    "asked for by --read-only",
-    "mount_setattr(2)",
-    make_root_readonly,
-)
-PIVOT = Step(
-    "enter the root",
-    "make the overlay the root and detach the host's",
-    "pivot_root(., .), umount2(., MNT_DETACH)",
-    "chroot alone can be left again; after this the host's tree is not in the namespace at all",
-    "pivot_root(2)",
-    pivot,
 )

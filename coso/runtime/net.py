@@ -25,13 +25,11 @@ FLAG = CLONE_NEWNET
 
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
-# sysctls of the namespace, as Docker sets them: ports below 1024 and ping need no capability inside.
-SYSCTLS = (("ipv4/ip_unprivileged_port_start", "0"), ("ipv4/ping_group_range", "0 65535"))
 
 
 def check_helper(path: str) -> None:
     """Raise MissingError unless the helper can be executed."""
-    if path in ("none", "host"):
+    if path in ("", "none", "host"):
         return
     if not os.path.isfile(path):
         raise MissingError(
@@ -69,7 +67,7 @@ def is_bundled(path: str) -> bool:
 
 def leave(container: Container) -> None:
     """After the lease was given back: see to the network when this was its last container."""
-    if container.has("network") and container.spec.network != "none" and is_bundled(container.spec.network):
+    if container.has("network") and container.spec.network not in ("", "none") and is_bundled(container.spec.network):
         from cosonet.release import remove_later
 
         remove_later()
@@ -99,7 +97,7 @@ def write_etc(container: Container) -> None:
         fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC, 0o644)
         os.write(fd, text.encode())
         os.fchmod(fd, 0o644)
-        os.fchown(fd, container.first_id, container.first_id)
+        os.fchown(fd, container.root_uid, container.root_gid)
         os.close(fd)
 
 
@@ -137,22 +135,12 @@ def _is_loopback_resolver(line: str) -> bool:
 
 
 def prepare(container: Container) -> None:
-    """Bring the loopback interface up and set the namespace's sysctls; runs in the child."""
+    """Bring the loopback interface up; runs in the child."""
     control = socket(AF_INET, SOCK_DGRAM)
     request = pack("16sH14x", b"lo", 0)
     flags = unpack("16sH14x", ioctl(control.fileno(), SIOCGIFFLAGS, request))[1]
     ioctl(control.fileno(), SIOCSIFFLAGS, pack("16sH14x", b"lo", flags | IFF_UP))
     control.close()
-    for name, text in SYSCTLS:
-        _write_sysctl(f"/proc/sys/net/{name}", text)
-
-
-def _write_sysctl(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
-    finally:
-        os.close(fd)
 
 
 ETC = Step(
@@ -165,8 +153,8 @@ ETC = Step(
 )
 PREPARE = Step(
     "bring up loopback",
-    "bring the loopback interface up, allow low ports and ping",
-    "ioctl(SIOCSIFFLAGS), write(/proc/sys/net/ipv4/…)",
+    "bring the loopback interface up",
+    "ioctl(SIOCSIFFLAGS)",
     "a new network namespace has a loopback interface, and it is down",
     "network_namespaces(7), netdevice(7)",
     prepare,

@@ -7,19 +7,23 @@ from coso.runtime import (
     cgroup,
     command,
     console,
+    devices,
     filesystems,
     handover,
+    hooks,
     ipc,
     mount,
     net,
     pid,
+    process,
+    root,
     security,
     time,
     user,
     uts,
 )
 from coso.runtime.container import Container
-from coso.spec import Spec
+from coso.spec import Hooks, Spec
 from coso.steps import Step
 
 TYPE_CHECKING = False
@@ -49,16 +53,29 @@ def before_clone(spec: Spec) -> list[Step]:
     """The parent's steps before there is a process."""
     own = spec.namespaces
     return [
-        *([user.LEASE] if "user" in own else []),
-        cgroup.CREATE,
-        *([time.OFFSETS] if "time" in own else []),
+        *([user.LEASE] if "user" in own and not spec.uid_mappings else []),
+        *([] if spec.systemd else [cgroup.CREATE]),
+        *([time.OFFSETS] if "time" in own and not by_helper(spec) else []),
     ]
+
+
+def by_helper(spec: Spec) -> bool:
+    """Whether a helper makes the first process: to enter other namespaces, or not to change the runtime's own clocks.
+
+    What the runtime starts later, a hook, would have the container's time too.
+    """
+    return bool(spec.joined) or ("time" in spec.namespaces and spec.hooks != Hooks())
 
 
 def clone(spec: Spec, first_process: Callable[[Container], None]) -> Step:
     """The step that makes the process, which goes on in `first_process` and never returns from it."""
 
     def execute(container: Container) -> None:
+        if by_helper(spec):
+            from coso.runtime import namespaces
+
+            namespaces.clone_inside(container, clone_flags(spec), first_process)
+            return
         unified = container.membership.unified if container.membership else -1
         container.pid, container.pidfd = clone3(clone_flags(spec), unified)
         if container.pid == 0:
@@ -79,56 +96,100 @@ _FLAG_NAMES = {"ipc": "IPC", "mount": "NS", "network": "NET", "pid": "PID", "use
 
 
 # The parent's steps beside the child, in the order in which it waits for them (coso.runtime.handover).
-IDS = (user.MAP,)
-ROOT = (mount.LAYER, mount.OPEN)
-FILES = (net.ETC, filesystems.DEV)
+def groups(spec: Spec) -> list[Step]:
+    """The steps that make control groups around a process that is there."""
+    return [cgroup.UNIT] if spec.systemd else []
+
+
+def ids(spec: Spec) -> list[Step]:
+    """The steps that settle who is who."""
+    return [
+        *([user.MAP] if "user" in spec.namespaces else [user.READ] if _has(spec, "user") else []),
+        *([process.OOM] if spec.process.oom_score_adj is not None else []),
+    ]
+
+
+def roots(spec: Spec) -> list[Step]:
+    """The steps that prepare the root and what is shown in it."""
+    binds = any(mount.shows_host(item) for item in spec.mounts)
+    return [*([root.LAYER] if spec.root.overlay else []), root.OPEN, *([mount.BINDS] if binds else [])]
+
+
+def files(spec: Spec) -> list[Step]:
+    """The steps that make files of the container's own."""
+    return [*([net.ETC] if spec.names else []), *([devices.DEV] if devices.own_dev(spec) else [])]
+
+
+def _has(spec: Spec, namespace: str) -> bool:
+    return namespace in spec.namespaces or any(joined.type == namespace for joined in spec.joined)
 
 
 def network(spec: Spec) -> list[Step]:
     """The parent's last steps: the command waits for them, the mounts do not."""
-    if "network" not in spec.namespaces or spec.network == "none":
-        return [net.ADDRESS]
-    return [net.ATTACH, net.ADDRESS]
+    attach = "network" in spec.namespaces and spec.network not in ("", "none")
+    return [*([net.ATTACH] if attach else []), *([net.ADDRESS] if spec.names else [])]
 
 
 def in_child(spec: Spec) -> list[Step]:
-    """The child's steps, up to the command."""
+    """The child's steps, up to the moment when the command may go."""
     own = spec.namespaces
     return [
+        *([handover.GROUPS] if spec.systemd else []),
         cgroup.ENTER,
-        *([handover.IDS, user.ROOT] if "user" in own else []),
-        *([uts.NAMES] if "uts" in own else []),
+        *([handover.IDS, user.ROOT] if _has(spec, "user") else []),
+        *([uts.NAMES] if "uts" in own or spec.hostname or spec.domainname else []),
         *([net.PREPARE] if "network" in own else []),
+        *([process.SYSCTL] if spec.sysctl else []),
         *([mount.PRIVATE] if "mount" in own else []),
         handover.ROOT,
-        mount.OVERLAY,
+        root.OVERLAY if spec.root.overlay else root.BIND,
         handover.FILES,
         *(filesystems.step(item) for item in spec.mounts),
-        *(_volume(index, spec) for index in range(len(spec.volumes))),
-        mount.ETC,
+        *_nodes(spec),
+        *([mount.ETC] if spec.names else []),
+        *([handover.HOOKS] if spec.hooks.prestart or spec.hooks.create_runtime else []),
+        *([hooks.CREATE_CONTAINER] if spec.hooks.create_container else []),
+        *([process.LABEL] if spec.process.apparmor_profile or spec.process.selinux_label or spec.mount_label else []),
         mount.MASK,
         mount.PROTECT,
-        *([mount.READONLY] if spec.root.readonly else []),
-        mount.PIVOT,
+        *([root.READONLY] if spec.root.readonly else []),
+        root.PIVOT,
         console.TERMINAL if spec.process.terminal else console.INPUT,
-        *([security.RLIMITS] if spec.process.rlimits else []),
-        ipc.KEYRING,
-        DIRECTORY,
-        security.FILTER,
-        security.USER,
+        *in_any_process(spec),
     ]
 
 
-def _volume(index: int, spec: Spec) -> Step:
-    volume = spec.volumes[index]
-    return Step(
-        f"mount {volume.destination}",
-        f"show {volume.source} of the host at {volume.destination}",
-        "open_tree(), mount_setattr(MOUNT_ATTR_IDMAP), move_mount()",
-        "asked for by --volume",
-        "open_tree(2), mount_setattr(2)",
-        lambda container: mount.attach_volume(container, index, volume),
-    )
+def _nodes(spec: Spec) -> list[Step]:
+    """The steps for device nodes that the parent has not made."""
+    ours = devices.own_dev(spec)
+    elsewhere = any(not device.path.startswith("/dev/") for device in spec.devices)
+    others = elsewhere or (ours is None and devices.has_dev(spec))
+    return [*([devices.OTHERS] if others else []), *([devices.SEAL] if ours and "ro" in ours.options else [])]
+
+
+def in_any_process(spec: Spec) -> list[Step]:
+    """The last steps before a command: those of the first process, and of every other that joins it later."""
+    wanted = spec.process
+    return [
+        *([security.RLIMITS] if wanted.rlimits else []),
+        *([process.SCHEDULE] if wanted.scheduler or wanted.io_priority else []),
+        *([process.PERSONALITY] if spec.personality else []),
+        ipc.KEYRING,
+        DIRECTORY,
+        # A filter needs no_new_privs or CAP_SYS_ADMIN. With the former it comes last: it need not let our calls by.
+        *([] if wanted.no_new_privileges else [security.FILTER]),
+        security.USER,
+        # Who answers calls outside is reached by way of the runtime, which is there only until the command may go.
+        *([security.FILTER] if wanted.no_new_privileges and security.notifies(spec) else []),
+    ]
+
+
+def at_last(spec: Spec) -> list[Step]:
+    """The child's steps once the command may go."""
+    return [
+        *([hooks.START_CONTAINER] if spec.hooks.start_container else []),
+        *([security.FILTER] if spec.process.no_new_privileges and not security.notifies(spec) else []),
+    ]
 
 
 DIRECTORY = Step(
@@ -143,4 +204,4 @@ DIRECTORY = Step(
 
 def child_steps(spec: Spec) -> dict[str, Step]:
     """The child's steps by name, for reports that cross the channel."""
-    return {step.name: step for step in in_child(spec)}
+    return {step.name: step for step in (*in_child(spec), *at_last(spec))}

@@ -13,13 +13,21 @@ from coso.errors import CosoError, KernelError
 from coso.kernel import capability, seccomp
 from coso.kernel.process import PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, prctl
 from coso.runtime.container import Container
-from coso.runtime.users import look_up
-from coso.spec import Spec
+from coso.runtime.users import Account, home_of, look_up
+from coso.spec import Seccomp, Spec, User
 from coso.spec.defaults import CAPABILITIES
 from coso.spec.seccomp_compiled import PROGRAM
 from coso.steps import Step
 
 SIGKILL = 9
+INFINITE = 2**64 - 1
+# By number, include/uapi/asm-generic/resource.h.
+LIMITS = tuple(
+    f"RLIMIT_{name}"
+    for name in (
+        "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME"
+    ).split()
+)
 
 
 def set_rlimits(container: Container) -> None:
@@ -27,10 +35,14 @@ def set_rlimits(container: Container) -> None:
     import resource
 
     for limit in container.spec.process.rlimits:
+        number = LIMITS.index(limit.type)
+        # What is infinite is -1 to Python, and all bits to the specification.
+        soft, hard = (-1 if bound == INFINITE else bound for bound in (limit.soft, limit.hard))
         try:
-            resource.setrlimit(getattr(resource, limit.type), (limit.soft, limit.hard))
+            resource.setrlimit(number, (soft, hard))
         except (OSError, ValueError, OverflowError) as error:
-            _, hard = resource.getrlimit(getattr(resource, limit.type))
+            # Without CAP_SYS_RESOURCE: an engine asks for its defaults on any machine, a person for a number.
+            _, hard = resource.getrlimit(number)
             raise CosoError(
                 f"cannot set {limit.type} to {limit.soft}:{limit.hard}: {error}",
                 cause=f"the hard limit is {hard}, and only CAP_SYS_RESOURCE may raise it",
@@ -43,9 +55,9 @@ def filter_calls(container: Container) -> None:
     process = container.spec.process
     if process.no_new_privileges:
         prctl(PR_SET_NO_NEW_PRIVS, 1)
-    if container.spec.seccomp:
+    if container.filter:
         try:
-            seccomp.install(container.filter)
+            listener = seccomp.install(container.filter, container.filter_flags)
         except KernelError as error:
             raise KernelError(
                 "seccomp",
@@ -53,16 +65,19 @@ def filter_calls(container: Container) -> None:
                 cause="a kernel without CONFIG_SECCOMP_FILTER",
                 hint="--security-opt seccomp=unconfined",
             ) from None
+        if container.filter_flags & seccomp.NEW_LISTENER:
+            container.theirs.send("listener", fds=(listener,))
+            os.close(listener)
 
 
 def become_user(container: Container) -> None:
     """Take the user, groups, umask and the five capability sets of the command."""
     process = container.spec.process
-    account = look_up(process.user.name)
+    account = _account(process.user)
     os.umask(process.user.umask)
     sets = process.capabilities
     capability.limit_bounding(capability.mask(sets.bounding))
-    os.setgroups(account.groups)
+    _set_groups(account.groups)
     os.setresgid(account.gid, account.gid, account.gid)
     if account.uid != 0 and sets.ambient:
         prctl(PR_SET_KEEPCAPS, 1)
@@ -75,23 +90,51 @@ def become_user(container: Container) -> None:
             lacking = sorted(set(sets.permitted) - set(capability.permitted()))
             cause = f"the caller itself lacks {', '.join(lacking)}" if lacking else ""
             raise KernelError("capset", error.errno, cause=cause, hint="leave these out of --cap-add") from None
-        capability.set_ambient(capability.mask(sets.ambient))
+        # The kernel raises only what is permitted and inheritable; of others the reader of the configuration is warned.
+        raised = capability.mask(sets.ambient) & capability.mask(sets.permitted) & capability.mask(sets.inheritable)
+        capability.set_ambient(raised)
     else:
         capability.capset(0, 0, 0)
     container.home = account.home
-    # After the change of user, which clears it: the container ends with its runtime, however that ends.
-    prctl(PR_SET_PDEATHSIG, SIGKILL)
+    if container.gate is None:
+        # After the change of user, which clears it: the container ends with its runtime, however that ends.
+        prctl(PR_SET_PDEATHSIG, SIGKILL)
 
 
-def filter_for(spec: Spec) -> bytes:
-    """The seccomp program of a container; the default one is at hand compiled, which saves 2 ms."""
+def _account(user: User) -> Account:
+    """The numbers to become: looked up in the image by name, or given, with the home directory of the image."""
+    if user.name is not None:
+        return look_up(user.name)
+    return Account(user.uid, user.gid, list(user.additional_gids), home_of(user.uid))
+
+
+def _set_groups(groups: list[int]) -> None:
+    try:
+        os.setgroups(groups)
+    except OSError:
+        if groups:
+            raise
+
+
+def filter_for(spec: Spec) -> tuple[bytes, int]:
+    """The seccomp program of a container and its flags; the default one is at hand compiled, which saves 2 ms."""
     if not spec.seccomp:
-        return b""
+        return b"", 0
+    if not isinstance(spec.seccomp, str):
+        from coso.spec import profile
+
+        flags = profile.filter_flags(spec.seccomp.flags, listener=profile.notifies(spec.seccomp))
+        return profile.program(spec.seccomp), flags
     if spec.process.capabilities.bounding == CAPABILITIES:
-        return PROGRAM
+        return PROGRAM, 0
     from coso.spec.seccomp import program
 
-    return program(spec.process.capabilities.bounding)
+    return program(spec.process.capabilities.bounding), 0
+
+
+def notifies(spec: Spec) -> bool:
+    """Whether a supervisor outside answers some calls (SCMP_ACT_NOTIFY)."""
+    return isinstance(spec.seccomp, Seccomp) and bool(spec.seccomp.listener_path)
 
 
 RLIMITS = Step(

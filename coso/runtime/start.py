@@ -1,7 +1,8 @@
 """The runtime's side of a container: start it, stay with it, take everything back.
 
 `run` is what `coso run` calls: the Spec goes in, the exit status comes out,
-and nothing of the container is left behind either way.
+and nothing of the container is left behind either way.  Its parts serve
+coso.oci, whose containers outlive the process that makes them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 from coso import steps
 from coso.errors import CosoError, KernelError, PrivilegeError, StartError, from_os_error
 from coso.kernel.process import start_time
-from coso.runtime import channel, child, console, handover, journal, net, plan, security
+from coso.runtime import channel, child, console, handover, hooks, journal, net, plan, security
 from coso.runtime.container import Container
 from coso.runtime.pid import FORWARDED, SIGCHLD
 from coso.runtime.supervise import supervise
@@ -37,21 +38,26 @@ def run(spec: Spec, *, observe: steps.Observer | None = None, explain: Explainer
     """
     check(spec)
     container = Container(spec, journal.create(), *channel.pair())
-    # A caller that ignores SIGCHLD has its children reaped by the kernel, and nobody told.
-    _signal.signal(SIGCHLD, _signal.SIG_DFL)
-    masked = _signal.pthread_sigmask(_signal.SIG_BLOCK, FORWARDED | {SIGCHLD})
-    umask = os.umask(0o022)
     container.observe = observe
-    container.filter = security.filter_for(spec)
+    masked, umask = take_over(), os.umask(0o022)
     try:
-        _start(container, explain)
+        prepare(container, explain)
+        let_go(container, explain)
         return supervise(container)
     except (steps.FailedStep, OSError) as failure:
-        raise _explained(container, failure) from failure
+        raise explained(container, failure) from failure
     finally:
-        _end(container)
+        end(container)
         os.umask(umask)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, masked)
+
+
+def take_over() -> set[int]:
+    """Block the signals that are passed on; return those that were blocked before."""
+    # A caller that ignores SIGCHLD has its children reaped by the kernel, and nobody told.
+    _signal.signal(SIGCHLD, _signal.SIG_DFL)
+    before: set[int] = _signal.pthread_sigmask(_signal.SIG_BLOCK, FORWARDED | {SIGCHLD})
+    return before
 
 
 def check(spec: Spec) -> None:
@@ -64,12 +70,24 @@ def check(spec: Spec) -> None:
         )
     if "network" in spec.namespaces:
         net.check_helper(spec.network)
+    load(spec)
+
+
+def load(spec: Spec) -> None:
+    """Import what the child will need: once the root is entered, the host's files are out of reach."""
     if spec.process.rlimits:
-        import resource  # noqa: F401  # for the child, which can import nothing
+        import resource  # noqa: F401
+    if any("tmpcopyup" in item.options for item in spec.mounts):
+        import coso.runtime.copyup  # noqa: F401
+    if spec.hooks.create_container or spec.hooks.start_container:
+        import json  # noqa: F401
+        import time  # noqa: F401
 
 
-def _start(container: Container, explain: Explainer | None) -> None:
+def prepare(container: Container, explain: Explainer | None = None) -> None:
+    """Do everything up to the moment when the command may go; raises steps.FailedStep, CosoError or OSError."""
     spec = container.spec
+    container.filter, container.filter_flags = security.filter_for(spec)
     observe = _timed(container.observe, explain)
     steps.execute(plan.before_clone(spec), container, observe)
     if explain:
@@ -77,41 +95,63 @@ def _start(container: Container, explain: Explainer | None) -> None:
     steps.execute([plan.clone(spec, child.run)], container, observe)
     container.theirs.close()
     container.journal.record("kill", str(container.pid), str(start_time(container.pid)))
+    if spec.systemd:
+        steps.execute(plan.groups(spec), container, observe)
+        handover.give_groups(container)
+    steps.execute(plan.ids(spec), container, observe)
     if container.has("user"):
-        steps.execute(plan.IDS, container, observe)
-        console.give_pipes(container.first_id)
+        console.give_pipes(container)
         handover.give_ids(container)
-    steps.execute(plan.ROOT, container, observe)
+    steps.execute(plan.roots(spec), container, observe)
     handover.give_root(container)
-    steps.execute(plan.FILES, container, observe)
+    steps.execute(plan.files(spec), container, observe)
     handover.give_files(container)
     steps.execute(plan.network(spec), container, observe)
-    _await_command(container, explain)
+    await_ready(container, explain)
 
 
-def _await_command(container: Container, explain: Explainer | None) -> None:
-    """Let the command go when the child is ready, and read on until execve ends the conversation."""
-    known = plan.child_steps(container.spec) if explain else {}
+def await_ready(container: Container, explain: Explainer | None = None) -> None:
+    """Read what the child says until the command may go, and run the hooks that it waits for."""
     while (message := container.ours.receive()) is not None:
         kind, words, fds = message
-        if kind == "error":
-            raise child.error_from(container.id, words)
         if kind == "terminal":
             container.terminal = fds[0]
-            console.copy_window_size(0, container.terminal)
-        elif kind == "step" and explain:
-            explain(known[words[0]], int(words[1]))
+            if not container.spec.process.console_size:
+                console.copy_window_size(0, container.terminal)
+        elif kind == "listener":
+            hooks.give_listener(container, fds[0])
+        elif kind == "hooks":
+            wanted = container.spec.hooks
+            state = hooks.state_of(container, "creating")
+            hooks.run_all("prestart", wanted.prestart, state)
+            hooks.run_all("createRuntime", wanted.create_runtime, state)
+            container.ours.send("hooked")
         elif kind == "ready":
             container.ready = True
-            container.ours.send("go")
-    if not container.ready:
-        raise _died_early(container)
+            return
+        else:
+            _hear(container, kind, words, explain)
+    raise _died_early(container)
+
+
+def let_go(container: Container, explain: Explainer | None = None) -> None:
+    """Let the command go, and read on until execve ends the conversation; raises what goes wrong until then."""
+    container.ours.send("go")
+    while (message := container.ours.receive()) is not None:
+        _hear(container, message[0], message[1], explain)
+
+
+def _hear(container: Container, kind: str, words: list[str], explain: Explainer | None) -> None:
+    if kind == "error":
+        raise child.error_from(container.id, words)
+    if kind == "step" and explain:
+        explain(plan.child_steps(container.spec)[words[0]], int(words[1]))
 
 
 def _died_early(container: Container) -> StartError:
     _, status = os.waitpid(container.pid, 0)
     code = os.waitstatus_to_exitcode(status)
-    cause = "its memory limit is too small to start in" if code == -9 and container.spec.resources.memory else ""
+    cause = "its memory limit is too small to start in" if code == -9 and container.spec.resources.memory.limit else ""
     return StartError(
         container.id, "start", f"the container's first process ended before the command (status {code})", cause=cause
     )
@@ -137,7 +177,7 @@ def _timed(observe: steps.Observer | None, explain: Explainer | None) -> steps.O
     return both
 
 
-def _explained(container: Container, failure: steps.FailedStep | OSError) -> CosoError:
+def explained(container: Container, failure: steps.FailedStep | OSError) -> CosoError:
     """The error a person reads for a step that failed on this side."""
     error = failure.__cause__ if isinstance(failure, steps.FailedStep) else failure
     step = failure.step.name if isinstance(failure, steps.FailedStep) else "start"
@@ -158,16 +198,21 @@ def _explained(container: Container, failure: steps.FailedStep | OSError) -> Cos
     return StartError(container.id, step, f"cannot {step}: {error}", cause="bad input, or a fault of coso")
 
 
-def _end(container: Container) -> None:
+def end(container: Container) -> None:
     """Undo everything; what cannot be undone is said, and stays recorded for `coso gc`."""
+    close(container)
+    for failure in container.journal.undo():
+        sys.stderr.write(f"coso: not undone: {failure}; `coso gc` will try again\n")
+    net.leave(container)
+
+
+def close(container: Container) -> None:
+    """Close what the runtime has open for the container; a process that still waits for a word then ends."""
     container.ours.close()
     if container.membership:
         for fd in (*container.membership.tasks, container.membership.unified):
             if fd >= 0:
                 os.close(fd)
-    for fd in (container.layers, container.lower, container.dev, *container.volumes, container.pidfd):
+    for fd in (container.layers, container.lower, container.dev, *container.binds, container.pidfd):
         if fd >= 0:
             os.close(fd)
-    for failure in container.journal.undo():
-        sys.stderr.write(f"coso: not undone: {failure}; `coso gc` will try again\n")
-    net.leave(container)

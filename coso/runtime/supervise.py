@@ -8,7 +8,6 @@ import sys
 
 from coso import cgroups
 from coso.kernel.process import pidfd_send_signal, signalfd
-from coso.runtime import cgroup
 from coso.runtime.console import copy_window_size
 from coso.runtime.container import Container
 from coso.runtime.pid import FORWARDED, SIGCHLD, exit_status
@@ -126,6 +125,6 @@ class _RawMode:
 
 
 def _explain_kill(container: Container) -> None:
-    limit = container.spec.resources.memory
-    if limit and cgroups.out_of_memory_kills(cgroup.name(container.id)):
+    limit = container.spec.resources.memory.limit
+    if limit and cgroups.out_of_memory_kills(container.cgroup):
         sys.stderr.write(f"coso: the kernel killed the container at its memory limit of {limit >> 10} KiB\n")

@@ -15,11 +15,11 @@ from coso.steps import Step
 
 def set_offsets(container: Container) -> None:
     """Make the time namespace of children to come and set its clocks."""
-    offsets = container.spec.time_offsets
-    if offsets is None:
-        return
     unshare(CLONE_NEWTIME)
-    text = f"monotonic {offsets.monotonic} 0\nboottime {offsets.boottime} 0\n"
+    offsets = container.spec.time_offsets
+    text = "".join(f"{clock} {offset.secs} {offset.nanosecs}\n" for clock, offset in offsets)
+    if not text:
+        return
     fd = os.open("/proc/self/timens_offsets", os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, text.encode())

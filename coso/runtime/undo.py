@@ -148,6 +148,13 @@ def remove_cgroup(path: str) -> None:
     cgroups.remove(path)
 
 
+def remove_cgroup_if_empty(path: str) -> None:
+    """Remove a cgroup that was made for the sake of one below it, unless somebody else uses it."""
+    from coso import cgroups
+
+    cgroups.remove_if_empty(path)
+
+
 def release_network(helper: str, pid: str, started: str) -> None:
     """Give back what the network helper made for a process."""
     from coso.runtime import net
@@ -155,11 +162,20 @@ def release_network(helper: str, pid: str, started: str) -> None:
     net.release(helper, int(pid), int(started))
 
 
+def stop_unit(name: str) -> None:
+    """Have systemd kill and forget a unit."""
+    from coso.cgroups import systemd
+
+    systemd.stop_unit(name)
+
+
 ACTIONS: dict[str, Callable[..., None]] = {
     "kill": kill,
     "release-network": release_network,
     "remove-cgroup": remove_cgroup,
+    "remove-cgroup-if-empty": remove_cgroup_if_empty,
     "remove-link": remove_link,
     "remove-tree": remove_tree,
+    "stop-unit": stop_unit,
     "unmount": unmount,
 }

@@ -15,6 +15,7 @@ from coso.kernel.process import CLONE_NEWUSER
 from coso.runtime import journal
 from coso.runtime.container import Container
 from coso.runtime.undo import remove_link
+from coso.spec import IdMapping
 from coso.state import USER_RANGES, make_directories
 from coso.steps import Step
 
@@ -39,7 +40,7 @@ def lease_range(container: Container) -> None:
             os.symlink(container.id, path)
         except FileExistsError:
             continue
-        container.first_id = FIRST_ID + slot * RANGE
+        container.uid_mappings = container.gid_mappings = (IdMapping(0, FIRST_ID + slot * RANGE, RANGE),)
         return
     raise CosoError(
         f"all {RANGES} user id ranges are taken", cause="as many containers run", hint="run `coso gc`, or end some"
@@ -63,21 +64,42 @@ def forget_abandoned_ranges() -> int:
 
 
 def write_maps(container: Container) -> None:
-    """Map 0–65535 inside to the leased range outside."""
-    line = f"0 {container.first_id} {RANGE}\n".encode()
+    """Map ids inside to ids outside."""
+    for file, mappings in (("uid_map", container.uid_mappings), ("gid_map", container.gid_mappings)):
+        write_map(container.pid, file, mappings)
+
+
+def write_map(pid: int, file: str, mappings: tuple[IdMapping, ...]) -> None:
+    """Write one of the maps of a process's new user namespace; the kernel takes it in one write, once."""
+    lines = "".join(f"{item.container_id} {item.host_id} {item.size}\n" for item in mappings)
+    fd = os.open(f"/proc/{pid}/{file}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, lines.encode())
+    finally:
+        os.close(fd)
+
+
+def read_maps(container: Container) -> None:
+    """Learn how the user namespace that the container has joined maps ids."""
+    maps = []
     for file in ("uid_map", "gid_map"):
-        fd = os.open(f"/proc/{container.pid}/{file}", os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            os.write(fd, line)
-        finally:
-            os.close(fd)
+        with open(f"/proc/{container.pid}/{file}") as lines:
+            maps.append(tuple(IdMapping(*(int(word) for word in line.split())) for line in lines))
+    container.uid_mappings, container.gid_mappings = maps
 
 
 def become_root(_: Container) -> None:
     """Take the namespace's user 0: until then the child is an unmapped user in it."""
-    os.setgroups([])
+    if _may_set_groups():
+        os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
+
+
+def _may_set_groups() -> bool:
+    """Not in a namespace that was made without privilege, or maps no group (user_namespaces(7))."""
+    with open("/proc/self/setgroups") as file:
+        return file.read().strip() == "allow"
 
 
 LEASE = Step(
@@ -95,6 +117,14 @@ MAP = Step(
     "only a process outside may map more than one id, and the child waits for it",
     "user_namespaces(7)",
     write_maps,
+)
+READ = Step(
+    "learn who is who",
+    "read how the joined user namespace maps ids",
+    "read(/proc/PID/uid_map), read(/proc/PID/gid_map)",
+    "files that are made for the container must belong to its root",
+    "user_namespaces(7)",
+    read_maps,
 )
 ROOT = Step(
     "become root inside",

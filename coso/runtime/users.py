@@ -45,6 +45,12 @@ def look_up(text: str) -> Account:
     return _checked(Account(uid, gid, more, home))
 
 
+def home_of(uid: int) -> str:
+    """The home directory of a user by number, `/` when the image does not know it."""
+    entry = next((fields for fields in _read("/etc/passwd") if fields[2] == str(uid)), None)
+    return (entry[5] if entry and len(entry) > 5 else "") or "/"
+
+
 def _checked(account: Account) -> Account:
     for number in (account.uid, account.gid, *account.groups):
         if number > LARGEST:

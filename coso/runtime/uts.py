@@ -11,10 +11,14 @@ FLAG = CLONE_NEWUTS
 
 
 def set_names(container: Container) -> None:
-    """Set the host name; the domain name becomes the kernel's default, not the host's."""
-    name = container.hostname.encode()
-    call("sethostname", name, len(name), path=container.hostname)
-    call("setdomainname", b"(none)", 6)
+    """Set the host name and the domain name; the latter becomes the kernel's default, not the host's."""
+    spec = container.spec
+    if spec.names or spec.hostname:
+        name = container.hostname.encode()
+        call("sethostname", name, len(name), path=container.hostname)
+    if spec.names or spec.domainname:
+        domain = spec.domainname.encode() or b"(none)"
+        call("setdomainname", domain, len(domain), path=spec.domainname)
 
 
 NAMES = Step(

@@ -8,14 +8,16 @@ from coso.errors import UsageError
 from coso.spec import (
     NAMESPACES,
     Capabilities,
+    Cpu,
+    Memory,
+    Mount,
     Process,
     Resources,
     Rlimit,
     Root,
     Spec,
-    TimeOffsets,
+    TimeOffset,
     User,
-    Volume,
     defaults,
     units,
 )
@@ -50,6 +52,7 @@ def spec_from(words: Words, rootfs: str, command: tuple[str, ...], *, on_termina
             "--rm=false: a container cannot be kept after its end yet", hint="leave --rm out; -v keeps what is written"
         )
     namespaces = _namespaces(words)
+    volumes = tuple(_volume(text) for text in words.all("volume"))
     hostname = words.last("hostname")
     if hostname and "uts" not in namespaces:
         raise UsageError("--hostname with --uts=host would rename the host", hint="leave one of the two out")
@@ -66,14 +69,16 @@ def spec_from(words: Words, rootfs: str, command: tuple[str, ...], *, on_termina
             no_new_privileges=_security(words, "no-new-privileges", "true") == "true",
             rlimits=tuple(_rlimit(text) for text in words.all("ulimit")),
         ),
-        root=Root(rootfs, words.on("read-only")),
+        root=Root(rootfs, words.on("read-only"), overlay=True),
         hostname=hostname,
-        mounts=defaults.MOUNTS,
-        volumes=tuple(_volume(text) for text in words.all("volume")),
+        mounts=defaults.MOUNTS + volumes,
         namespaces=namespaces,
         time_offsets=_time_offsets(words),
-        resources=_resources(words),
-        seccomp=_security(words, "seccomp", "default") != "unconfined",
+        # In a user namespace no device node can be made, and none is there but ours, unless a volume brings one.
+        resources=_resources(words, filter_devices="user" not in namespaces or bool(volumes)),
+        sysctl=defaults.NETWORK_SYSCTLS if "network" in namespaces else (),
+        seccomp="default" if _security(words, "seccomp", "default") == "default" else None,
+        names=True,
         masked_paths=defaults.MASKED_PATHS,
         readonly_paths=defaults.READONLY_PATHS,
         network=words.last("network", defaults.NETWORK),
@@ -179,7 +184,7 @@ def _rlimit(text: str) -> Rlimit:
     return Rlimit(f"RLIMIT_{name.upper()}", numbers[0], numbers[1])
 
 
-def _volume(text: str) -> Volume:
+def _volume(text: str) -> Mount:
     source, _, rest = text.partition(":")
     destination, _, mode = rest.partition(":")
     if not source or not destination.startswith("/") or mode not in ("", "ro", "rw"):
@@ -194,27 +199,32 @@ def _volume(text: str) -> Volume:
     source = os.path.abspath(source)
     if not os.path.exists(source):
         raise UsageError(f"--volume {text!r}: {source} does not exist on the host", hint=f"make it: mkdir -p {source}")
-    return Volume(source, destination, mode == "ro")
+    return Mount(destination, "bind", source, ("bind", "idmap", *(("rro",) if mode == "ro" else ())))
 
 
-def _time_offsets(words: Words) -> TimeOffsets | None:
-    offsets = {}
+def _time_offsets(words: Words) -> tuple[tuple[str, TimeOffset], ...]:
+    offsets = []
     for clock in ("monotonic", "boottime"):
-        text = words.last(clock, "0")
+        if clock not in words.options:
+            continue
+        text = words.last(clock)
         if len(text) > 18 or not text[text[:1] in ("+", "-") :].isdecimal():
             raise UsageError(f"--{clock} {text!r} is not a number of seconds")
-        offsets[clock] = int(text)
-    asked = {"monotonic", "boottime"} & words.options.keys()
-    return TimeOffsets(**offsets) if asked else None
+        offsets.append((clock, TimeOffset(int(text))))
+    return tuple(offsets)
 
 
-def _resources(words: Words) -> Resources:
+def _resources(words: Words, *, filter_devices: bool) -> Resources:
     given = words.options
     most = os.cpu_count() or 1
     if "cpus" in given and units.cpus(words.last("cpus")) > most:
         raise UsageError(f"--cpus {words.last('cpus')}: this machine has {most}", hint="ask for as many or fewer")
+    # Swap is the sum of both: without it a container on a machine with swap would go on past its limit.
+    memory = units.memory(words.last("memory")) if "memory" in given else None
+    quota = int(units.cpus(words.last("cpus")) * defaults.CPU_PERIOD) if "cpus" in given else None
     return Resources(
-        memory=units.memory(words.last("memory")) if "memory" in given else None,
-        cpus=units.cpus(words.last("cpus")) if "cpus" in given else None,
+        devices=defaults.DEVICE_RULES if filter_devices else (),
+        memory=Memory(limit=memory, swap=memory),
+        cpu=Cpu(quota=quota, period=defaults.CPU_PERIOD if quota else None),
         pids=units.count(words.last("pids-limit"), "number of processes") if "pids-limit" in given else None,
     )

@@ -9,7 +9,7 @@ ping_group_range).
 
 from __future__ import annotations
 
-from coso.spec import Mount
+from coso.spec import DeviceRule, Mount
 
 ROOTFS = "/tmp/coso/rootfs"
 NETWORK = "/usr/local/bin/cosonet"
@@ -28,7 +28,7 @@ MOUNTS = (
     Mount("/proc", "proc", "proc", ("nosuid", "noexec", "nodev")),
     Mount("/sys", "sysfs", "sysfs", ("nosuid", "noexec", "nodev", "ro")),
     Mount("/sys/fs/cgroup", "cgroup", "cgroup", ("nosuid", "noexec", "nodev", "ro")),
-    Mount("/dev", "dev", "tmpfs", ("nosuid", "noexec")),
+    Mount("/dev", "tmpfs", "dev", ("nosuid", "noexec", "mode=755", "size=65536k")),
     Mount("/dev/pts", "devpts", "devpts", ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")),
     Mount("/dev/shm", "tmpfs", "shm", ("nosuid", "noexec", "nodev", "mode=1777", "size=65536k")),
     Mount("/dev/mqueue", "mqueue", "mqueue", ("nosuid", "noexec", "nodev")),
@@ -50,3 +50,18 @@ MASKED_PATHS = (
 )
 
 READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+# Ports below 1024 and ping need no capability inside, as with Docker.
+NETWORK_SYSCTLS = (("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 65535"))
+
+CPU_PERIOD = 100_000
+
+# config-linux.md, "Default Devices"; any node may be made, since making one opens nothing.
+DEVICE_RULES = (
+    DeviceRule(False),
+    DeviceRule(True, "c", access="m"),
+    DeviceRule(True, "b", access="m"),
+    *(DeviceRule(True, "c", 1, minor) for minor in (3, 5, 7, 8, 9)),
+    *(DeviceRule(True, "c", 5, minor) for minor in (0, 1, 2)),
+    DeviceRule(True, "c", 136),
+)

@@ -1,115 +1,149 @@
-"""The default seccomp profile, by system call number on x86_64.
+"""coso's own seccomp profile.
 
 The verdicts are those of Docker's default profile for a container without
 extra capabilities: calls that configure the whole machine, load code into the
 kernel, or make namespaces and mounts fail with EPERM.  clone3 fails with
 ENOSYS, because a filter cannot look at its flags and C libraries then use
-clone, whose flags it can see.  Programs of another architecture (32-bit) get
-ENOSYS for every call.  Typing into the terminal's input (TIOCSTI, TIOCLINUX)
-is refused too, as bubblewrap's users do by hand.
+clone, whose flags it can see.  So does every call that is newer than this
+list, as on an older kernel, and every call of a 32-bit program.  Typing into
+the terminal's input (TIOCSTI, TIOCLINUX) is refused too, as bubblewrap's users
+do by hand.
 """
 
 from __future__ import annotations
 
-from coso.kernel import seccomp
-from coso.kernel.seccomp import ALLOW, Code, deny, if_argument_has, if_argument_is, returns
+from coso.kernel import syscalls
+from coso.kernel.seccomp import deny
+from coso.spec import Seccomp, SeccompArg, SeccompRule, profile
 
 EPERM, ENOSYS = 1, 38
-NEWEST_CALL = 470
 AF_ALG, AF_VSOCK = 38, 40
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 NAMESPACE_FLAGS = 0x7E020000
 PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
+# The kernel takes these arguments as int: a comparison of all 64 bits could be passed by with a high one.
+INT = 0xFFFFFFFF
 
-# Name, number, and the capability that opens the call again when the container has it.
+# Name, and the capability that opens the call again when the container has it.
 DENIED = (
-    ("acct", 163, "SYS_PACCT"),
-    ("add_key", 248, ""),
-    ("afs_syscall", 183, ""),
-    ("bpf", 321, "BPF"),
-    ("clock_settime", 227, "SYS_TIME"),
-    ("create_module", 174, ""),
-    ("delete_module", 176, "SYS_MODULE"),
-    ("epoll_ctl_old", 214, ""),
-    ("epoll_wait_old", 215, ""),
-    ("fanotify_init", 300, "SYS_ADMIN"),
-    ("finit_module", 313, "SYS_MODULE"),
-    ("fsconfig", 431, "SYS_ADMIN"),
-    ("fsmount", 432, "SYS_ADMIN"),
-    ("fsopen", 430, "SYS_ADMIN"),
-    ("fspick", 433, "SYS_ADMIN"),
-    ("get_kernel_syms", 177, ""),
-    ("get_mempolicy", 239, "SYS_NICE"),
-    ("getpmsg", 181, ""),
-    ("init_module", 175, "SYS_MODULE"),
-    ("io_uring_enter", 426, ""),
-    ("io_uring_register", 427, ""),
-    ("io_uring_setup", 425, ""),
-    ("ioperm", 173, "SYS_RAWIO"),
-    ("iopl", 172, "SYS_RAWIO"),
-    ("kcmp", 312, "SYS_PTRACE"),
-    ("kexec_file_load", 320, "SYS_BOOT"),
-    ("kexec_load", 246, "SYS_BOOT"),
-    ("keyctl", 250, ""),
-    ("lookup_dcookie", 212, "SYS_ADMIN"),
-    ("mbind", 237, "SYS_NICE"),
-    ("migrate_pages", 256, "SYS_NICE"),
-    ("mount", 165, "SYS_ADMIN"),
-    ("mount_setattr", 442, "SYS_ADMIN"),
-    ("move_mount", 429, "SYS_ADMIN"),
-    ("move_pages", 279, "SYS_NICE"),
-    ("nfsservctl", 180, ""),
-    ("open_by_handle_at", 304, "DAC_READ_SEARCH"),
-    ("open_tree", 428, "SYS_ADMIN"),
-    ("open_tree_attr", 467, "SYS_ADMIN"),
-    ("perf_event_open", 298, "PERFMON"),
-    ("pidfd_getfd", 438, "SYS_PTRACE"),
-    ("pivot_root", 155, ""),
-    ("putpmsg", 182, ""),
-    ("query_module", 178, ""),
-    ("quotactl", 179, "SYS_ADMIN"),
-    ("quotactl_fd", 443, "SYS_ADMIN"),
-    ("reboot", 169, "SYS_BOOT"),
-    ("request_key", 249, ""),
-    ("security", 185, ""),
-    ("set_mempolicy", 238, "SYS_NICE"),
-    ("set_mempolicy_home_node", 450, "SYS_NICE"),
-    ("setdomainname", 171, "SYS_ADMIN"),
-    ("sethostname", 170, "SYS_ADMIN"),
-    ("setns", 308, "SYS_ADMIN"),
-    ("settimeofday", 164, "SYS_TIME"),
-    ("swapoff", 168, ""),
-    ("swapon", 167, ""),
-    ("_sysctl", 156, ""),
-    ("sysfs", 139, ""),
-    ("syslog", 103, "SYSLOG"),
-    ("tuxcall", 184, ""),
-    ("umount2", 166, "SYS_ADMIN"),
-    ("unshare", 272, "SYS_ADMIN"),
-    ("uselib", 134, ""),
-    ("userfaultfd", 323, ""),
-    ("ustat", 136, ""),
-    ("vhangup", 153, "SYS_TTY_CONFIG"),
-    ("vserver", 236, ""),
+    ("acct", "SYS_PACCT"),
+    ("add_key", ""),
+    ("afs_syscall", ""),
+    ("bpf", "BPF"),
+    ("clock_settime", "SYS_TIME"),
+    ("create_module", ""),
+    ("delete_module", "SYS_MODULE"),
+    ("epoll_ctl_old", ""),
+    ("epoll_wait_old", ""),
+    ("fanotify_init", "SYS_ADMIN"),
+    ("finit_module", "SYS_MODULE"),
+    ("fsconfig", "SYS_ADMIN"),
+    ("fsmount", "SYS_ADMIN"),
+    ("fsopen", "SYS_ADMIN"),
+    ("fspick", "SYS_ADMIN"),
+    ("get_kernel_syms", ""),
+    ("get_mempolicy", "SYS_NICE"),
+    ("getpmsg", ""),
+    ("init_module", "SYS_MODULE"),
+    ("io_uring_enter", ""),
+    ("io_uring_register", ""),
+    ("io_uring_setup", ""),
+    ("ioperm", "SYS_RAWIO"),
+    ("iopl", "SYS_RAWIO"),
+    ("kcmp", "SYS_PTRACE"),
+    ("kexec_file_load", "SYS_BOOT"),
+    ("kexec_load", "SYS_BOOT"),
+    ("keyctl", ""),
+    ("lookup_dcookie", "SYS_ADMIN"),
+    ("mbind", "SYS_NICE"),
+    ("migrate_pages", "SYS_NICE"),
+    ("mount", "SYS_ADMIN"),
+    ("mount_setattr", "SYS_ADMIN"),
+    ("move_mount", "SYS_ADMIN"),
+    ("move_pages", "SYS_NICE"),
+    ("nfsservctl", ""),
+    ("open_by_handle_at", "DAC_READ_SEARCH"),
+    ("open_tree", "SYS_ADMIN"),
+    ("open_tree_attr", "SYS_ADMIN"),
+    ("perf_event_open", "PERFMON"),
+    ("pidfd_getfd", "SYS_PTRACE"),
+    ("pivot_root", ""),
+    ("putpmsg", ""),
+    ("query_module", ""),
+    ("quotactl", "SYS_ADMIN"),
+    ("quotactl_fd", "SYS_ADMIN"),
+    ("reboot", "SYS_BOOT"),
+    ("request_key", ""),
+    ("security", ""),
+    ("set_mempolicy", "SYS_NICE"),
+    ("set_mempolicy_home_node", "SYS_NICE"),
+    ("setdomainname", "SYS_ADMIN"),
+    ("sethostname", "SYS_ADMIN"),
+    ("setns", "SYS_ADMIN"),
+    ("settimeofday", "SYS_TIME"),
+    ("swapoff", ""),
+    ("swapon", ""),
+    ("_sysctl", ""),
+    ("sysfs", ""),
+    ("syslog", "SYSLOG"),
+    ("tuxcall", ""),
+    ("umount2", "SYS_ADMIN"),
+    ("unshare", "SYS_ADMIN"),
+    ("uselib", ""),
+    ("userfaultfd", ""),
+    ("ustat", ""),
+    ("vhangup", "SYS_TTY_CONFIG"),
+    ("vserver", ""),
 )
 
-CLONE, CLONE3, IOCTL, PERSONALITY, SOCKET = 56, 435, 16, 135, 41
+# Calls whose arguments decide, and clone3, which is left to the default.
+SPECIAL = {"clone", "clone3", "ioctl", "personality", "socket"}
+
+
+def default_profile(capabilities: tuple[str, ...]) -> Seccomp:
+    """Return the profile of a container whose bounding set is `capabilities`."""
+    denied = {name for name, opened_by in DENIED if not opened_by or f"CAP_{opened_by}" not in capabilities}
+    free = {"clone", "clone3"} if "CAP_SYS_ADMIN" in capabilities else set()
+    allowed = set(syscalls.x86_64()) - denied - (SPECIAL - free)
+    return Seccomp(
+        default_action="SCMP_ACT_ERRNO",
+        default_errno_ret=ENOSYS,
+        architectures=("SCMP_ARCH_X86_64",),
+        syscalls=(
+            _allow(*sorted(allowed)),
+            _refuse(*sorted(denied)),
+            _allow("clone", args=(SeccompArg(0, NAMESPACE_FLAGS, "SCMP_CMP_MASKED_EQ", 0),)),
+            _refuse("clone", args=ANY),
+            _refuse("ioctl", args=_one_of(1, TIOCSTI, TIOCLINUX)),
+            _allow("ioctl", args=ANY),
+            _allow("personality", args=_one_of(0, *PERSONALITIES)),
+            _refuse("personality", args=ANY),
+            _refuse("socket", args=_one_of(0, AF_ALG, AF_VSOCK)),
+            _allow("socket", args=ANY),
+        ),
+    )
+
+
+# A rule without conditions would win over those with; this condition always holds, so its turn comes last.
+ANY = (SeccompArg(0, 0, "SCMP_CMP_GE"),)
+
+
+def _allow(*names: str, args: tuple[SeccompArg, ...] = ()) -> SeccompRule:
+    return SeccompRule(names, "SCMP_ACT_ALLOW", args=args)
+
+
+def _refuse(*names: str, args: tuple[SeccompArg, ...] = ()) -> SeccompRule:
+    return SeccompRule(names, "SCMP_ACT_ERRNO", EPERM, args)
+
+
+def _one_of(index: int, *values: int) -> tuple[SeccompArg, ...]:
+    """Conditions of which any one will do, because all look at one argument."""
+    return tuple(SeccompArg(index, INT, "SCMP_CMP_MASKED_EQ", value) for value in values)
 
 
 def program(capabilities: tuple[str, ...]) -> bytes:
     """The default profile as BPF, for a container whose bounding set is `capabilities`."""
-    blocks: dict[int, Code] = {
-        number: returns(deny(EPERM))
-        for _, number, opened_by in DENIED
-        if not opened_by or f"CAP_{opened_by}" not in capabilities
-    }
-    if "CAP_SYS_ADMIN" not in capabilities:
-        blocks[CLONE] = if_argument_has(0, NAMESPACE_FLAGS, deny(EPERM), ALLOW)
-        blocks[CLONE3] = returns(deny(ENOSYS))
-    blocks[IOCTL] = if_argument_is(1, (TIOCSTI, TIOCLINUX), deny(EPERM), ALLOW)
-    blocks[PERSONALITY] = if_argument_is(0, PERSONALITIES, ALLOW, deny(EPERM))
-    blocks[SOCKET] = if_argument_is(0, (AF_ALG, AF_VSOCK), deny(EPERM), ALLOW)
-    return seccomp.assemble(blocks, NEWEST_CALL, deny(ENOSYS))
+    return profile.program(default_profile(capabilities), foreign=deny(ENOSYS))
 
 
 def write_compiled() -> None:

@@ -18,23 +18,24 @@ command.os.getcwd = lambda: "/"
 """,
     "device filter": """
 from coso import cgroups
+from coso.value import replace
 create = cgroups.create
-cgroups.create = lambda *words, filter_devices: create(*words, filter_devices=False)
+cgroups.create = lambda path, here, resources, record: create(path, here, replace(resources, devices=()), record)
 """,
     # Of volumes alone: without it for the layers nothing would start.
     "private copies": """
 from coso.kernel import mount as kernel
 from coso.runtime import mount
-mapped = mount._mapped
-def shared(path, userns):
+opened = mount._open_bind
+def shared(container, item):
     change = kernel.mount_setattr
-    if "/propagation-" in path:
+    if "/propagation-" in item.source:
         kernel.mount_setattr = lambda *words, propagation=0, **more: propagation or change(*words, **more)
     try:
-        return mapped(path, userns)
+        return opened(container, item)
     finally:
         kernel.mount_setattr = change
-mount._mapped = shared
+mount._open_bind = shared
 """,
     "protection of the interpreter": """
 from coso.runtime import protect
@@ -56,11 +57,9 @@ STEP = """
 from coso.runtime import plan
 def without(steps):
     return [step for step in steps if step.name != {step!r}]
-for name in ("before_clone", "network", "in_child"):
+for name in ("before_clone", "ids", "roots", "files", "network", "in_child", "at_last"):
     whole = getattr(plan, name)
     setattr(plan, name, lambda spec, whole=whole, without=without: without(whole(spec)))
-for name in ("IDS", "ROOT", "FILES"):
-    setattr(plan, name, without(getattr(plan, name)))
 """
 # In both of these the redirection of input would find no /dev/null, and nothing would start.
 LEFT_OUT["resolution in the root"] = (

@@ -13,7 +13,7 @@ import pytest
 
 from coso.runtime import handover, plan
 from coso.runtime.gc import collect
-from coso.spec import NAMESPACES, Capabilities, Process, Root, Spec, TimeOffsets, defaults
+from coso.spec import NAMESPACES, Process, Root, Spec, TimeOffset, defaults
 from coso.verify import lab
 from coso.verify import run as verify
 from coso.verify.checks import CHECKS, Check
@@ -94,6 +94,7 @@ GIVING = {
     "mount /dev/shm": "shared memory",
     "mount /sys": "facts about the machine",
     "mount /sys/fs/cgroup": "facts about limits",
+    "set kernel parameters": "low ports and ping, without a capability",
     "write /etc files": "names and addresses",
     "write the address": "its own name's address",
 }
@@ -101,18 +102,20 @@ GIVING = {
 
 def _steps() -> list[str]:
     """Every step of the parent and of the child for a container with all eight namespaces and a network."""
-    capabilities = Capabilities((), (), ())
     spec = Spec(
-        process=Process(("/bin/true",), (), capabilities),
-        root=Root("/"),
+        process=Process(("/bin/true",), no_new_privileges=True, interactive=False),
+        root=Root("/", overlay=True),
         mounts=defaults.MOUNTS,
         namespaces=NAMESPACES,
-        time_offsets=TimeOffsets(1, 1),
+        time_offsets=(("monotonic", TimeOffset(1)),),
+        sysctl=defaults.NETWORK_SYSCTLS,
+        seccomp="default",
+        names=True,
         network="helper",
     )
     waits = {step.name for step in (handover.IDS, handover.ROOT, handover.FILES)}
-    steps = [*plan.before_clone(spec), *plan.IDS, *plan.ROOT, *plan.FILES, *plan.network(spec), *plan.in_child(spec)]
-    return [step.name for step in steps if step.name not in waits]
+    parts = (plan.before_clone, plan.ids, plan.roots, plan.files, plan.network, plan.in_child, plan.at_last)
+    return [step.name for part in parts for step in part(spec) if step.name not in waits]
 
 
 @pytest.mark.parametrize("step", [name for name in _steps() if name not in GIVING])

@@ -6,25 +6,25 @@ import pytest
 
 import coso
 from coso import errors
-from coso.spec import Mount, Resources
+from coso.spec import Mount, Network, Resources
 from coso.value import replace
 
 
 def test_a_value_cannot_be_assigned_to() -> None:
     with pytest.raises(AttributeError, match="frozen"):
-        Resources(memory=1).memory = 2  # type: ignore[misc]
+        Resources(pids=1).pids = 2  # type: ignore[misc]
 
 
 def test_a_value_names_a_missing_and_an_unknown_field() -> None:
-    with pytest.raises(TypeError, match="missing field 'type'"):
-        Mount("/x")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="missing field 'destination'"):
+        Mount(type="tmpfs")  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="unexpected or repeated field 'size'"):
         Mount("/x", "tmpfs", "x", size=1)  # type: ignore[call-arg]
 
 
 def test_values_with_equal_fields_are_equal_and_a_copy_can_differ() -> None:
-    assert Resources(memory=1) == Resources(memory=1)
-    assert replace(Resources(memory=1), pids=3) == Resources(memory=1, pids=3)
+    assert Resources(network=Network(1)) == Resources(network=Network(1))
+    assert replace(Resources(network=Network(1)), pids=3) == Resources(network=Network(1), pids=3)
     assert Resources() != Mount("/", "t", "s")
 
 

@@ -7,7 +7,7 @@ import pytest
 from coso.cli.flags import parse
 from coso.cli.run import OPTIONS
 from coso.errors import UsageError
-from coso.spec import Spec, TimeOffsets, units
+from coso.spec import Spec, TimeOffset, units
 from coso.spec.build import spec_from
 
 
@@ -76,7 +76,7 @@ def test_a_namespace_is_shared_only_when_asked() -> None:
     assert spec().namespaces == ("user", "pid", "mount", "uts", "ipc", "network", "cgroup")
     assert "pid" not in spec("--pid", "host").namespaces
     assert "network" not in spec("--network", "host").namespaces
-    assert spec("--boottime", "-5").time_offsets == TimeOffsets(boottime=-5)
+    assert spec("--boottime", "-5").time_offsets == (("boottime", TimeOffset(-5)),)
 
 
 def test_capabilities_are_dropped_before_they_are_added() -> None:

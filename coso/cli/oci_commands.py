@@ -1,0 +1,330 @@
+"""The commands of `coso-oci`: from words to the operations of coso.oci."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from coso.cli.flags import Option, Words
+from coso.errors import CosoError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from coso.cli.oci import Caller, Command
+    from coso.oci.create import Wishes
+    from coso.oci.store import Place
+    from coso.spec import Process
+
+CREATE = (
+    Option("bundle", "b", "DIR", "the bundle (default the current directory)"),
+    Option("config", "f", "FILE", "the configuration (default config.json in the bundle)"),
+    Option("console-socket", "", "PATH", "send the terminal's master over this socket"),
+    Option("pid-file", "", "FILE", "write the number of the container's process there"),
+    Option("preserve-fds", "", "N", "pass so many descriptors after standard error on"),
+    Option("no-pivot", "", "", "move the root into place instead of pivot_root, as an initial ramfs needs"),
+    Option("no-new-keyring", "", "", "keep the caller's session keyring"),
+    Option("no-subreaper", "", "", "accepted; coso-oci never is one"),
+)
+RUN = (
+    *CREATE,
+    Option("detach", "d", "", "return when the command has started"),
+    Option("keep", "", "", "keep the container's state after its end"),
+)
+EXEC = (
+    Option("process", "p", "FILE", "the process, as in config.json"),
+    Option("console-socket", "", "PATH", "send the terminal's master over this socket"),
+    Option("pid-file", "", "FILE", "write the number of the process there"),
+    Option("preserve-fds", "", "N", "pass so many descriptors after standard error on"),
+    Option("detach", "d", "", "return when the command has started"),
+    Option("tty", "t", "", "give the command a terminal"),
+    Option("cwd", "", "DIR", "working directory"),
+    Option("env", "e", "NAME=VALUE", "environment variable", repeated=True),
+    Option("user", "u", "UID[:GID]", "user and group"),
+    Option("additional-gids", "g", "GID", "a supplementary group", repeated=True),
+    Option("cap", "c", "NAME", "add a capability", repeated=True),
+    Option("apparmor", "", "PROFILE", "AppArmor profile"),
+    Option("process-label", "", "LABEL", "SELinux label"),
+    Option("no-new-privs", "", "", "set no_new_privs"),
+    Option("cgroup", "", "PATH", "a group below the container's"),
+    Option("ignore-paused", "", "", "do it in a paused container too"),
+)
+
+
+def _place(caller: Caller, container: str) -> Place:
+    from coso.oci.store import Place
+
+    return Place(caller.root, container)
+
+
+def _wishes(caller: Caller, given: Words) -> Wishes:
+    from coso.oci.create import Wishes
+
+    return Wishes(
+        bundle=given.last("bundle", "."),
+        config=given.last("config"),
+        console_socket=_absolute(given.last("console-socket")),
+        pid_file=_absolute(given.last("pid-file")),
+        preserve_fds=_preserved(given),
+        no_pivot=given.on("no-pivot"),
+        no_new_keyring=given.on("no-new-keyring"),
+        cgroup_manager=caller.manager,
+    )
+
+
+def _absolute(path: str) -> str:
+    """The working directory changes to the bundle before it is used."""
+    return os.path.abspath(path) if path else ""
+
+
+def _preserved(given: Words) -> int:
+    """How many descriptors are passed on: those asked for, and those of socket activation (sd_listen_fds(3))."""
+    text = given.last("preserve-fds", "0")
+    listening = os.environ.get("LISTEN_FDS", "0")
+    if not text.isdecimal() or int(text) > 1024:
+        raise UsageError(f"--preserve-fds {text!r} is not a number of descriptors")
+    return int(text) + (int(listening) if listening.isdecimal() else 0)
+
+
+def create(caller: Caller, given: Words) -> int:
+    """Make a container; its command waits for start"""
+    from coso.oci.create import create
+
+    _protect(given)
+    create(caller.root, given.rest[0], _wishes(caller, given), caller.warn)
+    return 0
+
+
+def _protect(given: Words) -> None:
+    """Keep the interpreter's binary out of reach of a container whose root is the host's."""
+    from coso.runtime.protect import protect_interpreter
+
+    protect_interpreter()
+
+
+def run(caller: Caller, given: Words) -> int:
+    """Make a container, start it, and wait for its end"""
+    from coso.oci.run import run
+
+    _protect(given)
+    return run(
+        caller.root,
+        given.rest[0],
+        _wishes(caller, given),
+        caller.warn,
+        detach=given.on("detach"),
+        keep=given.on("keep"),
+    )
+
+
+def start(caller: Caller, given: Words) -> int:
+    """Let the command of a created container go"""
+    from coso.oci.control import start
+
+    start(_place(caller, given.rest[0]), caller.warn)
+    return 0
+
+
+def state(caller: Caller, given: Words) -> int:
+    """Print the state of a container"""
+    import json
+
+    from coso.oci.control import state_json
+
+    place = _place(caller, given.rest[0])
+    known = place.read()
+    sys.stdout.write(json.dumps(state_json(place, known, place.status(known)), indent=2) + "\n")
+    return 0
+
+
+def kill(caller: Caller, given: Words) -> int:
+    """Send a signal to a container (default TERM)"""
+    from coso.oci.control import kill
+
+    kill(_place(caller, given.rest[0]), given.rest[1] if len(given.rest) > 1 else "TERM", everyone=given.on("all"))
+    return 0
+
+
+def delete(caller: Caller, given: Words) -> int:
+    """Remove what is left of a container"""
+    from coso.oci.control import delete
+
+    delete(_place(caller, given.rest[0]), caller.warn, force=given.on("force"))
+    return 0
+
+
+def pause(caller: Caller, given: Words) -> int:
+    """Freeze every process of a container"""
+    from coso.oci.control import pause
+
+    pause(_place(caller, given.rest[0]))
+    return 0
+
+
+def resume(caller: Caller, given: Words) -> int:
+    """Let a paused container go on"""
+    from coso.oci.control import resume
+
+    resume(_place(caller, given.rest[0]))
+    return 0
+
+
+def execute(caller: Caller, given: Words) -> int:
+    """Run another process in a running container"""
+    from coso.oci.control import saved_spec
+    from coso.oci.execute import ExecWishes, execute
+
+    place = _place(caller, given.rest[0])
+    place.read()
+    spec = saved_spec(place)
+    wanted = _process(given, spec.process)
+    if "user" not in spec.namespaces:
+        _protect(given)
+    wishes = ExecWishes(
+        console_socket=given.last("console-socket"),
+        pid_file=given.last("pid-file"),
+        preserve_fds=_preserved(given),
+        detach=given.on("detach"),
+        cgroup=given.last("cgroup"),
+        ignore_paused=given.on("ignore-paused"),
+    )
+    return execute(place, spec, wanted, wishes)
+
+
+def _process(given: Words, own: Process) -> Process:
+    """The process asked for: a file, or the container's own with what the words change."""
+    if file := given.last("process"):
+        from coso.spec.read import parse, process_from
+
+        try:
+            with open(file, "rb") as opened:
+                return process_from(parse(opened.read()))
+        except (OSError, ValueError) as error:
+            raise CosoError(f"--process {file} cannot be read: {error}") from None
+    from coso.oci.words import changed
+
+    if len(given.rest) < 2:
+        raise UsageError("coso-oci exec takes CONTAINER COMMAND …, or --process FILE CONTAINER")
+    return changed(own, given)
+
+
+def listing(caller: Caller, given: Words) -> int:
+    """List containers"""
+    from coso.oci.listing import listing
+
+    sys.stdout.write(listing(caller.root, given.last("format", "table"), quiet=given.on("quiet"), warn=caller.warn))
+    return 0
+
+
+def processes(caller: Caller, given: Words) -> int:
+    """List the processes of a container"""
+    from coso.oci.listing import processes
+
+    sys.stdout.write(processes(_place(caller, given.rest[0]), given.last("format", "table"), list(given.rest[1:])))
+    return 0
+
+
+def update(caller: Caller, given: Words) -> int:
+    """Change the limits of a container"""
+    from coso.oci.update import update, wanted
+
+    update(_place(caller, given.rest[0]), wanted(given, LIMITS))
+    return 0
+
+
+def events(caller: Caller, given: Words) -> int:
+    """Print what a container uses"""
+    from coso.oci.update import events
+
+    text = given.last("interval", "5s")
+    number = text.removesuffix("ms") if text.endswith("ms") else text.removesuffix("s")
+    if not number.replace(".", "", 1).isdecimal() or float(number) <= 0:
+        raise UsageError(f"--interval {text!r} is no time", hint="write it as 5s or 500ms")
+    seconds = float(number) / (1000 if text.endswith("ms") else 1)
+    events(_place(caller, given.rest[0]), once=given.on("stats"), seconds=seconds)
+    return 0
+
+
+def spec(caller: Caller, given: Words) -> int:
+    """Write an example config.json"""
+    import json
+
+    from coso.spec.example import example
+
+    path = os.path.join(given.last("bundle", "."), "config.json")
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(json.dumps(example(rootless=given.on("rootless")), indent="\t") + "\n")
+    except OSError as error:
+        raise CosoError(f"{path} cannot be written: {error.strerror}") from None
+    return 0
+
+
+def features(_: Caller, given: Words) -> int:
+    """Print what this runtime can do"""
+    import json
+
+    from coso.spec.features import features
+
+    sys.stdout.write(json.dumps(features(), indent=2) + "\n")
+    return 0
+
+
+def unsupported(_: Caller, given: Words) -> int:
+    """Not supported: coso has no CRIU"""
+    raise CosoError(
+        "checkpoint and restore are not supported", cause="coso does not drive CRIU yet", hint="use crun or runc"
+    )
+
+
+# Option of update, and the field of linux.resources that it stands for.
+LIMITS = {
+    "blkio-weight": ("blockIO", "weight"),
+    "cpu-burst": ("cpu", "burst"),
+    "cpu-idle": ("cpu", "idle"),
+    "cpu-period": ("cpu", "period"),
+    "cpu-quota": ("cpu", "quota"),
+    "cpu-rt-period": ("cpu", "realtimePeriod"),
+    "cpu-rt-runtime": ("cpu", "realtimeRuntime"),
+    "cpu-share": ("cpu", "shares"),
+    "cpuset-cpus": ("cpu", "cpus"),
+    "cpuset-mems": ("cpu", "mems"),
+    "kernel-memory": ("memory", "kernel"),
+    "kernel-memory-tcp": ("memory", "kernelTCP"),
+    "memory": ("memory", "limit"),
+    "memory-reservation": ("memory", "reservation"),
+    "memory-swap": ("memory", "swap"),
+    "pids-limit": ("pids", "limit"),
+}
+UPDATE = (
+    Option("resources", "r", "FILE", "the limits as JSON, - for standard input"),
+    *(Option(name, "", "VALUE", f"linux.resources {'.'.join(field)}") for name, field in LIMITS.items()),
+)
+EVENTS = (
+    Option("stats", "", "", "print once and end"),
+    Option("interval", "", "TIME", "time between two lines (default 5s)"),
+)
+FORMAT = Option("format", "f", "table|json", "form of the list (default table)")
+CRIU = tuple(Option(name, "", "PATH", "not supported") for name in ("image-path", "work-path", "parent-path", "bundle"))
+COMMANDS: dict[str, tuple[tuple[Option, ...], str, Command]] = {
+    "create": (CREATE, "CONTAINER", create),
+    "start": ((), "CONTAINER", start),
+    "run": (RUN, "CONTAINER", run),
+    "exec": (EXEC, "CONTAINER [COMMAND] […]", execute),
+    "state": ((), "CONTAINER", state),
+    "kill": ((Option("all", "a", "", "to every process of the container"),), "CONTAINER [SIGNAL]", kill),
+    "delete": ((Option("force", "f", "", "kill it first if it runs"),), "CONTAINER", delete),
+    "list": ((FORMAT, Option("quiet", "q", "", "only the ids")), "", listing),
+    "ps": ((FORMAT,), "CONTAINER [OPTIONS-OF-PS] […]", processes),
+    "pause": ((), "CONTAINER", pause),
+    "resume": ((), "CONTAINER", resume),
+    "update": (UPDATE, "CONTAINER", update),
+    "events": (EVENTS, "CONTAINER", events),
+    "spec": (
+        (Option("bundle", "b", "DIR", "where to write it"), Option("rootless", "", "", "for a user without privilege")),
+        "",
+        spec,
+    ),
+    "features": ((), "", features),
+    "checkpoint": (CRIU, "CONTAINER", unsupported),
+    "restore": (CRIU, "CONTAINER", unsupported),
+}

@@ -1,0 +1,183 @@
+"""The operations on a container that is there: start, kill, delete, pause, resume (OCI runtime.md "Operations")."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from coso.cgroups import hierarchies, members
+from coso.errors import CosoError, KernelError, UsageError
+from coso.kernel.process import pidfd_open, pidfd_send_signal, start_time
+from coso.oci.store import Place, State, is_alive
+from coso.runtime import channel, child, hooks
+from coso.spec import VERSION, Spec
+from coso.spec.read import read
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Warn = Callable[[str], None]
+
+
+def state_json(place: Place, state: State, status: str) -> dict[str, object]:
+    """The container's state in the specification's form, with what engines of the field read besides."""
+    known: dict[str, object] = {
+        "ociVersion": VERSION,
+        "id": state.id,
+        "pid": 0 if status == "stopped" else state.pid,
+        "status": status,
+        "bundle": state.bundle,
+        "rootfs": saved_spec(place).root.path,
+        "created": state.created,
+    }
+    return known | ({"annotations": state.annotations} if state.annotations else {})
+
+
+def saved_spec(place: Place) -> Spec:
+    """The specification that the container was made by."""
+    with open(place.config, "rb") as file:
+        return read(file.read(), bundle=place.read().bundle)
+
+
+def _hook_state(state: State, status: str, pid: int) -> str:
+    import json
+
+    known = {"ociVersion": VERSION, "id": state.id, "status": status, "pid": pid, "bundle": state.bundle}
+    return json.dumps(known | {"annotations": state.annotations})
+
+
+def start(place: Place, warn: Warn) -> None:
+    """Let the command of a created container go; raises CosoError, also for what execve says."""
+    held = place.lock()
+    try:
+        state = place.read()
+        if (status := place.status(state)) != "created":
+            raise CosoError(f"container {place.id} cannot be started: it is {status}, not created")
+        spec = saved_spec(place)
+        conversation = channel.connect(place.gate)
+        conversation.send("go")
+        os.unlink(place.gate)
+        while (message := conversation.receive()) is not None:
+            if message[0] == "error":
+                raise child.error_from(place.id, message[1])
+        run_poststart(spec, state, warn)
+    finally:
+        held.close()
+
+
+def run_poststart(spec: Spec, state: State, warn: Warn) -> None:
+    """Run the hooks after the command has gone; one that fails is only said (config.md "Poststart")."""
+    if spec.hooks.poststart:
+        os.chdir(state.bundle)
+        _run_and_warn("poststart", spec, _hook_state(state, "running", state.pid), warn)
+
+
+def _run_and_warn(point: str, spec: Spec, text: str, warn: Warn) -> None:
+    for hook in getattr(spec.hooks, point):
+        try:
+            hooks.run_all(point, (hook,), text)
+        except CosoError as error:
+            warn(error.message)
+
+
+def signal_number(text: str) -> int:
+    """A signal by number or by name, with SIG or without; raises UsageError."""
+    name = text.upper().removeprefix("SIG")
+    if text.isdecimal() and 0 < int(text) < signal.NSIG:
+        return int(text)
+    if name in ("RTMIN", "RTMAX") or hasattr(signal, f"SIG{name}"):
+        return int(getattr(signal, f"SIG{name}"))
+    base, sign, offset = name.replace("-", "+-").partition("+")
+    if base in ("RTMIN", "RTMAX") and sign and offset.lstrip("-").isdecimal():
+        return int(getattr(signal, f"SIG{base}")) + int(offset)
+    raise UsageError(f"{text!r} is no signal", hint="a name such as TERM or SIGKILL, or a number; see signal(7)")
+
+
+def kill(place: Place, text: str, *, everyone: bool = False) -> None:
+    """Send a signal to the container's process, or to all of its processes; raises CosoError when it has ended."""
+    number = signal_number(text)
+    state = place.read()
+    if everyone:
+        members.kill_all(state.cgroup, hierarchies(), number)
+        return
+    if place.status(state) == "stopped" or not send(state, number):
+        raise CosoError(f"container {place.id} is not running: its process has ended", hint="`delete` removes it")
+    if number == signal.SIGKILL and "pid" not in saved_spec(place).namespaces:
+        # Without a PID namespace of its own the others would outlive its first process.
+        members.kill_all(state.cgroup, hierarchies(), number)
+
+
+def send(state: State, number: int) -> bool:
+    """Send a signal to the very process that was recorded; False when it is gone."""
+    try:
+        pidfd = pidfd_open(state.pid)
+    except KernelError:
+        return False
+    try:
+        return start_time(state.pid) == state.started and pidfd_send_signal(pidfd, number)
+    finally:
+        os.close(pidfd)
+
+
+def delete(place: Place, warn: Warn, *, force: bool = False) -> None:
+    """Take back everything of a stopped container; with `force`, of any. Raises CosoError."""
+    try:
+        held = place.lock()
+    except CosoError:
+        if force and not os.path.isdir(place.path):
+            return
+        raise
+    try:
+        state = place.read()
+    except CosoError:
+        if not force:
+            held.close()
+            raise
+        place.remove(held)
+        return
+    if (status := place.status(state)) != "stopped":
+        if not force:
+            held.close()
+            raise CosoError(
+                f"cannot delete container {place.id} that is not stopped: it is {status}",
+                hint="kill it first, or give --force",
+            )
+        send(state, signal.SIGKILL)
+        if status == "paused":
+            members.thaw(state.cgroup, hierarchies())
+    spec = _spec_or_none(place, warn)
+    place.remove(held)
+    if spec and spec.hooks.poststop:
+        if os.path.isdir(state.bundle):
+            os.chdir(state.bundle)
+        _run_and_warn("poststop", spec, _hook_state(state, "stopped", 0), warn)
+
+
+def _spec_or_none(place: Place, warn: Warn) -> Spec | None:
+    try:
+        return saved_spec(place)
+    except (CosoError, OSError) as error:
+        warn(f"the configuration of {place.id} cannot be read, so no poststop hook runs: {error}")
+        return None
+
+
+def pause(place: Place) -> None:
+    """Freeze every process of a container."""
+    state = place.read()
+    if (status := place.status(state)) not in ("created", "running"):
+        raise CosoError(f"container {place.id} cannot be paused: it is {status}")
+    members.freeze(state.cgroup, hierarchies())
+
+
+def resume(place: Place) -> None:
+    """Let the processes of a paused container go on."""
+    state = place.read()
+    if (status := place.status(state)) != "paused":
+        raise CosoError(f"container {place.id} is not paused: it is {status}")
+    members.thaw(state.cgroup, hierarchies())
+
+
+def alive(state: State) -> bool:
+    """Whether the container's process is still the one recorded, and runs."""
+    return is_alive(state.pid, state.started)

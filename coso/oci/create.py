@@ -1,0 +1,170 @@
+"""`create`: a container up to the moment when its command may go; and `run`, which goes on to its end."""
+
+from __future__ import annotations
+
+import os
+
+from coso import steps
+from coso.errors import CosoError, MissingError
+from coso.kernel.process import start_time
+from coso.oci.store import Place, State, replace_file
+from coso.runtime import channel
+from coso.runtime.container import Container
+from coso.runtime.start import close, explained, load, prepare, take_over
+from coso.spec import Seccomp, Spec
+from coso.spec.read import read
+from coso.value import replace, value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coso.runtime.journal import Journal
+
+
+@value
+class Wishes:
+    """What the command line says besides the configuration."""
+
+    bundle: str = "."
+    config: str = ""
+    console_socket: str = ""
+    pid_file: str = ""
+    preserve_fds: int = 0
+    no_pivot: bool = False
+    no_new_keyring: bool = False
+    cgroup_manager: str = "cgroupfs"
+
+
+def read_bundle(wishes: Wishes, warn: Callable[[str], None] | None = None) -> tuple[Spec, bytes]:
+    """The specification in a bundle, and its text; raises CosoError."""
+    bundle = os.path.abspath(wishes.bundle)
+    path = os.path.join(bundle, wishes.config or "config.json")
+    try:
+        with open(path, "rb") as file:
+            text = file.read()
+    except OSError as error:
+        raise MissingError(
+            f"{path} cannot be read: {error.strerror}", hint="`coso-oci spec` writes an example there"
+        ) from None
+    spec = replace(read(text, bundle=bundle, warn=warn), systemd=wishes.cgroup_manager == "systemd")
+    if warn:
+        _warn_of_what_cannot_be(spec, warn)
+    if not os.path.isdir(spec.root.path):
+        raise MissingError(f"root.path: {spec.root.path} is no directory")
+    return spec, text
+
+
+def _warn_of_what_cannot_be(spec: Spec, warn: Callable[[str], None]) -> None:
+    """Say what is left out because the kernel, or this version of it, does not have it."""
+    sets = spec.process.capabilities
+    if lacking := set(sets.ambient) - (set(sets.permitted) & set(sets.inheritable)):
+        names = ", ".join(sorted(lacking))
+        warn(f"process.capabilities.ambient: {names} cannot be raised: not both permitted and inheritable")
+    if isinstance(spec.seccomp, Seccomp):
+        from coso.spec.profile import unknown_calls
+
+        if unknown := unknown_calls(spec.seccomp):
+            warn(f"linux.seccomp: calls that this machine has not: {', '.join(unknown)}")
+
+
+def create(root: str, container_id: str, wishes: Wishes, warn: Callable[[str], None] | None = None) -> None:
+    """Make a container and leave its process waiting for `start`; a failure leaves nothing.
+
+    Raises CosoError.
+    """
+    place = Place(root, container_id)
+    spec, text = read_bundle(wishes, warn)
+    held = place.claim()
+    container = make(place, held, spec, text, wishes, outlives=True)
+    container.ours.send("wait")
+    close(container)
+    held.close()
+
+
+def make(place: Place, held: Journal, spec: Spec, text: bytes, wishes: Wishes, *, outlives: bool) -> Container:
+    """Bring a container up to the moment when its command may go, and write down its state."""
+    take_over()
+    os.umask(0o022)
+    os.chdir(os.path.abspath(wishes.bundle))
+    container = Container(spec, held, *channel.pair())
+    try:
+        load(spec)
+        _configure(container, place, wishes, outlives=outlives)
+        replace_file(place.config, text.decode())
+        prepare(container)
+        _hand_out(container, wishes)
+        place.write(_state(container, wishes))
+        return container
+    except (steps.FailedStep, OSError) as failure:
+        _give_up(container, place)
+        raise explained(container, failure) from failure
+    except BaseException:
+        _give_up(container, place)
+        raise
+
+
+def _configure(container: Container, place: Place, wishes: Wishes, *, outlives: bool) -> None:
+    container.bundle = os.path.abspath(wishes.bundle)
+    container.directory = place.rootfs
+    container.no_pivot, container.no_new_keyring = wishes.no_pivot, wishes.no_new_keyring
+    container.preserved = wishes.preserve_fds
+    container.cgroup = _cgroup_path(container.spec, place.id, wishes.cgroup_manager)
+    if not container.has("mount") or not container.has("user"):
+        os.makedirs(place.rootfs, exist_ok=True)
+    if outlives:
+        container.gate = channel.listen(place.gate)
+
+
+def _cgroup_path(spec: Spec, container: str, manager: str) -> str:
+    """The container's group, relative to a hierarchy's root; `""` where groups are left alone."""
+    if manager == "disabled":
+        return ""
+    if manager == "systemd":
+        return ""  # systemd's answer says where.
+    return spec.cgroups_path.strip("/") or container
+
+
+def _hand_out(container: Container, wishes: Wishes) -> None:
+    """Give the terminal to whoever listens for it, and the number of the process to whoever reads it."""
+    if container.terminal >= 0 and wishes.console_socket:
+        send_terminal(wishes.console_socket, container.terminal)
+        os.close(container.terminal)
+        container.terminal = -1
+    if wishes.pid_file:
+        replace_file(wishes.pid_file, str(container.pid))
+
+
+def send_terminal(path: str, terminal: int) -> None:
+    """Send a terminal's master over the engine's socket (runc's docs/terminals.md, "Detached")."""
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as end:
+        try:
+            end.connect(path)
+            socket.send_fds(end, [b"/dev/ptmx"], [terminal])
+        except OSError as error:
+            raise CosoError(f"--console-socket {path}: {error.strerror}") from None
+
+
+def _state(container: Container, wishes: Wishes) -> State:
+    import time
+
+    now = time.time_ns()
+    day = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now // 10**9))
+    return State(
+        container.id,
+        container.pid,
+        start_time(container.pid),
+        container.bundle,
+        f"{day}.{now % 10**9:09}Z",
+        container.cgroup,
+        dict(container.spec.annotations),
+        wishes.no_pivot,
+        container.unit,
+    )
+
+
+def _give_up(container: Container, place: Place) -> None:
+    close(container)
+    place.remove(container.journal)

@@ -1,0 +1,180 @@
+"""`exec`: another process in a container that runs (setns(2)).
+
+All namespaces are entered by one call on the pidfd of the container's first
+process: either all or none.  The process made there is no other than what a
+container's first process is before execve: it takes the same last steps.
+"""
+
+from __future__ import annotations
+
+import os
+
+from coso import steps
+from coso.cgroups import hierarchies, join
+from coso.errors import CosoError, KernelError
+from coso.kernel import process
+from coso.kernel.process import PR_SET_DUMPABLE, pidfd_open, prctl, start_time
+from coso.oci.create import send_terminal
+from coso.oci.store import Place, State, replace_file
+from coso.runtime import channel, child, command, console, plan, security, user
+from coso.runtime.container import Container
+from coso.runtime.namespaces import KINDS
+from coso.runtime.start import await_ready, close, explained, let_go, load, take_over
+from coso.runtime.supervise import supervise
+from coso.spec import Hooks, Process, Spec
+from coso.value import replace, value
+
+
+@value
+class ExecWishes:
+    """What the command line says besides the process."""
+
+    console_socket: str = ""
+    pid_file: str = ""
+    preserve_fds: int = 0
+    detach: bool = False
+    cgroup: str = ""
+    ignore_paused: bool = False
+
+
+class NoJournal:
+    """What is made for an exec ends with its process: there is nothing to undo."""
+
+    def __init__(self, container: str) -> None:
+        self.container = container
+
+    def record(self, kind: str, *words: str) -> None:
+        """Nothing of the kind is ever made."""
+        raise AssertionError(f"exec changed the host: {kind} {words}")
+
+
+def execute(place: Place, spec: Spec, wanted: Process, wishes: ExecWishes) -> int:
+    """Run a process in a container and return its exit status, 0 at once with `detach`. Raises CosoError."""
+    state = place.read()
+    status = place.status(state)
+    if status == "paused" and wishes.ignore_paused:
+        status = "running"
+    if status != "running":
+        raise CosoError(f"cannot exec in container {place.id}: it is {status}")
+    take_over()
+    os.umask(0o022)
+    inside = replace(spec, process=wanted, hooks=Hooks())
+    container = Container(inside, NoJournal(place.id), *channel.pair())  # type: ignore[arg-type]
+    container.preserved = wishes.preserve_fds
+    container.has_console = False
+    container.no_pivot = state.no_pivot
+    try:
+        load(inside)
+        container.filter, container.filter_flags = security.filter_for(inside)
+        _make(container, state, wishes)
+        await_ready(container)
+        _hand_out(container, wishes)
+        let_go(container)
+    except (steps.FailedStep, OSError) as failure:
+        close(container)
+        raise explained(container, failure) from failure
+    except BaseException:
+        close(container)
+        raise
+    if wishes.detach:
+        return 0
+    return supervise(container)
+
+
+def _make(container: Container, state: State, wishes: ExecWishes) -> None:
+    """Clone the process inside, by way of a helper that enters first."""
+    init = pidfd_open(state.pid)
+    root = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_CLOEXEC)
+    groups = join.groups_of(state.pid, hierarchies(), wishes.cgroup) if state.cgroup else None
+    container.membership = groups
+    if start_time(state.pid) != state.started:
+        raise CosoError(f"container {state.id} has ended meanwhile")
+    helper = os.fork()
+    if helper == 0:
+        _help(container, init, root, detach=wishes.detach)
+    message = container.ours.receive()
+    os.waitpid(helper, 0)
+    os.close(init)
+    os.close(root)
+    if message is None:
+        raise CosoError("the process that enters the container died", cause="the container's memory limit, or its end")
+    kind, words, _ = message
+    if kind != "cloned":
+        raise KernelError(words[0], int(words[1]), words[2])
+    container.pid = int(words[0])
+    container.pidfd = pidfd_open(container.pid)
+    container.theirs.close()
+    if container.has("user"):
+        user.read_maps(container)
+        console.give_pipes(container)
+    if container.spec.process.oom_score_adj is not None:
+        from coso.runtime.process import set_oom_score
+
+        set_oom_score(container)
+    container.ours.send("ids")
+
+
+def _help(container: Container, init: int, root: int, *, detach: bool) -> None:
+    """Enter the groups and namespaces, clone, tell the runtime the number, and end."""
+    spec = container.spec
+    try:
+        # From the moment it is inside, the container may see it: its memory and descriptors are the host's.
+        prctl(PR_SET_DUMPABLE, 0)
+        kinds = {*spec.namespaces, *(joined.type for joined in spec.joined)}
+        flags = 0
+        for kind in kinds:
+            flags |= KINDS[kind]
+        membership = container.membership
+        for fd in membership.tasks if membership else ():
+            os.write(fd, b"0")
+        process.setns(init, flags)
+        if "mount" not in kinds or container.no_pivot:
+            os.fchdir(root)
+            os.chroot(".")
+        pid = process.clone_sibling(0, membership.unified if membership else -1)
+        if pid == 0:
+            _become(container, detach=detach)
+        container.theirs.send("cloned", pid)
+    except KernelError as error:
+        container.theirs.send("error", error.call, error.errno, error.path)
+    except OSError as error:
+        container.theirs.send("error", "setns", error.errno or 0, error.filename or "")
+    os._exit(0)
+
+
+def _become(container: Container, *, detach: bool) -> None:
+    """The steps of the new process, to its execve; never returns."""
+    spec = container.spec
+    try:
+        container.ours.close()
+        os.setsid()
+        container.theirs.receive()
+        ours = [
+            *([user.ROOT] if container.has("user") else []),
+            console.TERMINAL if spec.process.terminal else console.INPUT,
+            *plan.in_any_process(spec),
+        ]
+        steps.execute(ours, container)
+        if detach:
+            prctl(process.PR_SET_PDEATHSIG, 0)
+        command.check(container)
+        container.theirs.send("ready")
+        if container.theirs.receive() is None:
+            os._exit(125)
+        steps.execute(plan.at_last(spec), container)
+        child.reset_signals()
+        command.execute(container)
+    except steps.FailedStep as failure:
+        child.report(container, failure.step.name, failure.__cause__)
+    except BaseException as error:
+        child.report(container, "execute", error)
+    os._exit(125)
+
+
+def _hand_out(container: Container, wishes: ExecWishes) -> None:
+    if container.terminal >= 0 and wishes.console_socket:
+        send_terminal(wishes.console_socket, container.terminal)
+        os.close(container.terminal)
+        container.terminal = -1
+    if wishes.pid_file:
+        replace_file(wishes.pid_file, str(container.pid))

@@ -1,0 +1,49 @@
+"""`run`: create, start, and stay until the end; or, detached, until the command has started."""
+
+from __future__ import annotations
+
+from coso import steps
+from coso.errors import CosoError
+from coso.oci.control import delete, run_poststart, start
+from coso.oci.create import Wishes, create, make, read_bundle
+from coso.oci.store import Place
+from coso.runtime.start import close, explained, let_go
+from coso.runtime.supervise import supervise
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def run(root: str, container_id: str, wishes: Wishes, warn: Callable[[str], None], *, detach: bool, keep: bool) -> int:
+    """Run a container and return its command's exit status, 0 at once with `detach`. Raises CosoError."""
+    place = Place(root, container_id)
+    if detach:
+        create(root, container_id, wishes, warn)
+        try:
+            start(place, warn)
+        except CosoError:
+            delete(place, warn, force=True)
+            raise
+        return 0
+    spec, text = read_bundle(wishes, warn)
+    held = place.claim()
+    container = make(place, held, spec, text, wishes, outlives=False)
+    # Other commands may kill, pause or look at it meanwhile; what is recorded stays on disk.
+    try:
+        try:
+            let_go(container)
+        except (steps.FailedStep, OSError) as failure:
+            raise explained(container, failure) from failure
+        held.close()
+        run_poststart(spec, place.read(), warn)
+        status = supervise(container)
+    except BaseException:
+        held.close()
+        close(container)
+        delete(place, warn, force=True)
+        raise
+    close(container)
+    if not keep:
+        delete(place, warn, force=True)
+    return status

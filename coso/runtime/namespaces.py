@@ -1,0 +1,115 @@
+"""Namespaces that exist already: enter them, and make the first process from there (setns(2), ioctl_ns(2)).
+
+A process cannot change its own PID namespace, and once in another user
+namespace it has no rights over those of the host.  So a helper enters them,
+the user namespace last, and makes the first process as its own sibling, a
+child of the runtime (CLONE_PARENT).
+"""
+
+from __future__ import annotations
+
+import os
+from fcntl import ioctl
+
+from coso.errors import CosoError, KernelError
+from coso.kernel import process
+from coso.runtime import user
+from coso.runtime.container import Container
+from coso.runtime.time import set_offsets
+from coso.spec import IdMapping, Joined
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NS_GET_NSTYPE = 0xB703
+# In this order they are entered: the host's rights are needed until the last.
+KINDS = {
+    "pid": process.CLONE_NEWPID,
+    "uts": process.CLONE_NEWUTS,
+    "ipc": process.CLONE_NEWIPC,
+    "network": process.CLONE_NEWNET,
+    "cgroup": process.CLONE_NEWCGROUP,
+    "time": process.CLONE_NEWTIME,
+    "mount": process.CLONE_NEWNS,
+    "user": process.CLONE_NEWUSER,
+}
+
+
+def open_namespace(joined: Joined) -> int:
+    """A descriptor of a namespace; raises CosoError when the path is no namespace of its kind."""
+    field = f"linux.namespaces ({joined.type}): {joined.path}"
+    try:
+        fd = os.open(joined.path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise CosoError(f"{field}: {error.strerror}", cause="the process it was of may have ended") from None
+    try:
+        kind = ioctl(fd, NS_GET_NSTYPE)
+    except OSError:
+        kind = 0
+    if kind != KINDS[joined.type]:
+        os.close(fd)
+        known = {number: name for name, number in KINDS.items()}
+        found = f"a namespace of kind {known[kind]}" if kind in known else "no namespace"
+        raise CosoError(f"{field} is {found}")
+    return fd
+
+
+def clone_inside(container: Container, flags: int, first_process: Callable[[Container], None]) -> None:
+    """Make the first process in the joined namespaces and in new ones, by way of a helper."""
+    order = list(KINDS)
+    joined = sorted(container.spec.joined, key=lambda item: order.index(item.type))
+    entries = [(open_namespace(item), KINDS[item.type]) for item in joined]
+    helper = os.fork()
+    if helper == 0:
+        _help(container, entries, flags, first_process)
+    for fd, _ in entries:
+        os.close(fd)
+    message = container.ours.receive()
+    os.waitpid(helper, 0)
+    if message is None:
+        raise CosoError("the process that enters the namespaces died")
+    kind, words, _ = message
+    if kind != "cloned":
+        raise KernelError(words[0], int(words[1]), words[2])
+    container.pid = int(words[0])
+    container.pidfd = process.pidfd_open(container.pid)
+
+
+def _help(
+    container: Container, entries: list[tuple[int, int]], flags: int, first_process: Callable[[Container], None]
+) -> None:
+    """Enter, clone, tell the runtime the number, and end."""
+    try:
+        if "time" in container.spec.namespaces:
+            set_offsets(container)
+        for fd, kind in entries:
+            process.setns(fd, kind)
+        unified = container.membership.unified if container.membership else -1
+        pid = process.clone_sibling(flags, unified)
+        if pid == 0:
+            first_process(container)
+        container.theirs.send("cloned", pid)
+    except KernelError as error:
+        container.theirs.send("error", error.call, error.errno, error.path)
+    except OSError as error:
+        container.theirs.send("error", "setns", error.errno or 0, error.filename or "")
+    os._exit(0)
+
+
+def user_namespace_of(uids: tuple[IdMapping, ...], gids: tuple[IdMapping, ...]) -> int:
+    """A descriptor of a new user namespace with these maps, for a mount that is to show them."""
+    pid, pidfd = process.clone3(process.CLONE_NEWUSER)
+    if pid == 0:
+        import _signal
+
+        while True:
+            _signal.pause()
+    try:
+        user.write_map(pid, "uid_map", uids)
+        user.write_map(pid, "gid_map", gids)
+        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        process.pidfd_send_signal(pidfd, 9)
+        os.close(pidfd)
+        os.waitpid(pid, 0)
