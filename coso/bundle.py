@@ -2,7 +2,7 @@
 
 Finding, checking and reading forty-odd .pyc files takes twice as long as
 running them.  The first start as a user who may write there puts them into
-`coso/__pycache__/start.<python>.bundle`; later ones read that, unless a
+`coso/__pycache__/<program>.<python>.bundle`; later ones read that, unless a
 source file has changed since.  Like a .pyc, it is only a cache: without it
 everything works, 5 ms slower.
 """
@@ -19,10 +19,20 @@ if TYPE_CHECKING:
 
     Modules = dict[str, tuple[bytes, str, bool]]
 
-PATH = f"{os.path.dirname(__file__)}/__pycache__/start.{sys.implementation.cache_tag}.bundle"
+DIRECTORY = f"{os.path.dirname(__file__)}/__pycache__"
 # What a start needs besides what the first one has loaded of ours: what has its own .pyc, and the bundled network.
 NETWORK = ("attach", "firewall", "lease", "netlink", "network", "release")
-ALSO = ("__future__", "cosonet", *(f"cosonet.{part}" for part in NETWORK))
+ALSO = {
+    "coso": ("__future__", "cosonet", *(f"cosonet.{part}" for part in NETWORK)),
+    # A container's life takes several commands, and whichever comes first writes for all of them.
+    "coso-oci": (
+        "__future__",
+        *(f"coso.oci.{part}" for part in ("control", "create", "execute", "listing", "run", "store", "words")),
+        *(f"coso.cgroups.{part}" for part in ("files", "join", "members", "more", "devices", "v1", "v2")),
+        *(f"coso.spec.{part}" for part in ("profile", "read", "sysctl")),
+        *(f"coso.runtime.{part}" for part in ("copyup", "namespaces", "protect")),
+    ),
+}
 
 
 class Finder:
@@ -50,12 +60,17 @@ class Finder:
         exec(marshal.loads(self._modules[module.__name__][0]), module.__dict__)
 
 
-def use() -> bool:
-    """Import from the bundle from here on; False when there is none, or a source file is not the one it was made of."""
+def path_of(program: str) -> str:
+    """The bundle of a program: each loads other modules."""
+    return f"{DIRECTORY}/{program}.{sys.implementation.cache_tag}.bundle"
+
+
+def use(program: str = "coso") -> bool:
+    """Import from a program's bundle from here on; False when there is none, or a source file has changed since."""
     if any(isinstance(finder, Finder) for finder in sys.meta_path):
         return True
     try:
-        with open(PATH, "rb") as file:
+        with open(path_of(program), "rb") as file:
             stamps, modules = marshal.loads(file.read())
         if any(os.stat(path).st_mtime_ns != stamp for path, stamp in stamps):
             return False
@@ -65,17 +80,16 @@ def use() -> bool:
     return True
 
 
-def write() -> None:
-    """Put what this start has loaded into the bundle, as far as one may write there."""
-    directory = os.path.dirname(PATH)
-    if not os.access(directory if os.path.isdir(directory) else os.path.dirname(directory), os.W_OK):
+def write(program: str = "coso") -> None:
+    """Put what this start has loaded into a program's bundle, as far as one may write there."""
+    if not os.access(DIRECTORY if os.path.isdir(DIRECTORY) else os.path.dirname(DIRECTORY), os.W_OK):
         return
     from importlib.util import find_spec
 
     names = {name for name in sys.modules if name.partition(".")[0] in ("coso", "cosonet")}
     modules: Modules = {}
     stamps = []
-    for name in sorted(names.union(ALSO)):
+    for name in sorted(names.union(ALSO[program])):
         spec = find_spec(name)
         if spec and spec.origin:
             stamps.append((spec.origin, os.stat(spec.origin).st_mtime_ns))
@@ -84,10 +98,10 @@ def write() -> None:
                 code = compile(source.read(), spec.origin, "exec", dont_inherit=True, optimize=2)
             modules[name] = (marshal.dumps(code), spec.origin, spec.submodule_search_locations is not None)
     try:
-        os.makedirs(directory, exist_ok=True)
-        beside = f"{PATH}.{os.getpid()}"
+        os.makedirs(DIRECTORY, exist_ok=True)
+        beside = f"{path_of(program)}.{os.getpid()}"
         with open(beside, "wb") as file:
             file.write(marshal.dumps((stamps, modules)))
-        os.rename(beside, PATH)
+        os.rename(beside, path_of(program))
     except OSError:
         pass  # A cache that cannot be written is no fault.

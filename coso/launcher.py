@@ -12,6 +12,8 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ENTRIES = {"coso": "coso.cli.main", "coso-oci": "coso.cli.oci", "cosonet": "cosonet.cli"}
+# Whose compiled modules a program uses: cosonet's are among coso's.
+BUNDLES = {"coso": "coso", "coso-oci": "coso-oci", "cosonet": "coso"}
 
 
 def text(program: str) -> str:
@@ -25,7 +27,7 @@ def text(program: str) -> str:
         f"# {program}: installed by coso's set-up, which also removes it.\n"
         "import sys\n\n"
         f"{_first_on_path()}{more}"
-        "from coso import bundle\n\nbundle.use()\n"
+        f"from coso import bundle\n\nbundle.use({BUNDLES[program]!r})\n"
         f"{_import(program)}"
         "entry()\n"
     )

@@ -27,6 +27,7 @@ TEARDOWNS = {
     "peers-setup": "peers-teardown",
 }
 COSO = "/usr/local/bin/coso"
+COSO_OCI = "/usr/local/bin/coso-oci"
 SOURCES = ("auto", "alpine", "busybox")
 FORWARD = ("policy", "rules")
 
@@ -61,8 +62,8 @@ def net_setup(*, forward: str = "policy", network: str = NETWORK) -> list[Resour
 
 
 def install() -> list[Resource]:
-    """The `coso` program for everybody's PATH."""
-    return [Program(COSO, launcher.text("coso"))]
+    """The `coso` and `coso-oci` programs for everybody's PATH."""
+    return [Program(COSO, launcher.text("coso")), Program(COSO_OCI, launcher.text("coso-oci"))]
 
 
 def peers_setup() -> list[Resource]:

@@ -165,10 +165,11 @@ def entry() -> None:
 
     open_standard_streams()
     gc.disable()
-    bundled = bundle.use()
+    bundled = bundle.use("coso-oci")
     status = main()
-    if not bundled and "coso.runtime.start" in sys.modules:
-        bundle.write()
+    # The command that loads most: what the others need is in it.
+    if not bundled and "coso.runtime.start" in sys.modules and status == 0:
+        bundle.write("coso-oci")
     try:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -187,7 +187,7 @@ def execute(caller: Caller, given: Words) -> int:
         cgroup=given.last("cgroup"),
         ignore_paused=given.on("ignore-paused"),
     )
-    return execute(place, spec, wanted, wishes)
+    return execute(place, spec, wanted, wishes, lambda text: caller.say("info", text))
 
 
 def _process(given: Words, own: Process) -> Process:

@@ -11,7 +11,7 @@ from coso.oci.store import Place, State, replace_file
 from coso.runtime import channel
 from coso.runtime.container import Container
 from coso.runtime.start import close, explained, load, prepare, take_over
-from coso.spec import Seccomp, Spec
+from coso.spec import Spec
 from coso.spec.read import read
 from coso.value import replace, value
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from coso.runtime.journal import Journal
+
+    Warn = Callable[[str], None]
 
 
 @value
@@ -61,11 +63,6 @@ def _warn_of_what_cannot_be(spec: Spec, warn: Callable[[str], None]) -> None:
     if lacking := set(sets.ambient) - (set(sets.permitted) & set(sets.inheritable)):
         names = ", ".join(sorted(lacking))
         warn(f"process.capabilities.ambient: {names} cannot be raised: not both permitted and inheritable")
-    if isinstance(spec.seccomp, Seccomp):
-        from coso.spec.profile import unknown_calls
-
-        if unknown := unknown_calls(spec.seccomp):
-            warn(f"linux.seccomp: calls that this machine has not: {', '.join(unknown)}")
 
 
 def create(root: str, container_id: str, wishes: Wishes, warn: Callable[[str], None] | None = None) -> None:
@@ -76,18 +73,22 @@ def create(root: str, container_id: str, wishes: Wishes, warn: Callable[[str], N
     place = Place(root, container_id)
     spec, text = read_bundle(wishes, warn)
     held = place.claim()
-    container = make(place, held, spec, text, wishes, outlives=True)
+    container = make(place, held, spec, text, wishes, outlives=True, warn=warn)
     container.ours.send("wait")
     close(container)
     held.close()
 
 
-def make(place: Place, held: Journal, spec: Spec, text: bytes, wishes: Wishes, *, outlives: bool) -> Container:
+def make(
+    place: Place, held: Journal, spec: Spec, text: bytes, wishes: Wishes, *, outlives: bool, warn: Warn | None = None
+) -> Container:
     """Bring a container up to the moment when its command may go, and write down its state."""
     take_over()
     os.umask(0o022)
     os.chdir(os.path.abspath(wishes.bundle))
     container = Container(spec, held, *channel.pair())
+    container.clamps = True
+    container.warn = warn or container.warn
     try:
         load(spec)
         _configure(container, place, wishes, outlives=outlives)

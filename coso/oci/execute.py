@@ -24,6 +24,10 @@ from coso.runtime.supervise import supervise
 from coso.spec import Hooks, Process, Spec
 from coso.value import replace, value
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 @value
 class ExecWishes:
@@ -48,7 +52,7 @@ class NoJournal:
         raise AssertionError(f"exec changed the host: {kind} {words}")
 
 
-def execute(place: Place, spec: Spec, wanted: Process, wishes: ExecWishes) -> int:
+def execute(place: Place, spec: Spec, wanted: Process, wishes: ExecWishes, warn: Callable[[str], None]) -> int:
     """Run a process in a container and return its exit status, 0 at once with `detach`. Raises CosoError."""
     state = place.read()
     status = place.status(state)
@@ -62,6 +66,7 @@ def execute(place: Place, spec: Spec, wanted: Process, wishes: ExecWishes) -> in
     container = Container(inside, NoJournal(place.id), *channel.pair())  # type: ignore[arg-type]
     container.preserved = wishes.preserve_fds
     container.has_console = False
+    container.clamps, container.warn = True, warn
     container.no_pivot = state.no_pivot
     try:
         load(inside)
@@ -71,20 +76,33 @@ def execute(place: Place, spec: Spec, wanted: Process, wishes: ExecWishes) -> in
         _hand_out(container, wishes)
         let_go(container)
     except (steps.FailedStep, OSError) as failure:
-        close(container)
+        _give_up(container)
         raise explained(container, failure) from failure
     except BaseException:
-        close(container)
+        _give_up(container)
         raise
     if wishes.detach:
         return 0
     return supervise(container)
 
 
+def _give_up(container: Container) -> None:
+    """End the process and reap it: the container's first process cannot end before all others are reaped."""
+    pidfd, container.pidfd = container.pidfd, -1
+    close(container)
+    if pidfd >= 0:
+        process.pidfd_send_signal(pidfd, 9)
+        os.waitpid(container.pid, 0)
+        os.close(pidfd)
+
+
 def _make(container: Container, state: State, wishes: ExecWishes) -> None:
     """Clone the process inside, by way of a helper that enters first."""
-    init = pidfd_open(state.pid)
-    root = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_CLOEXEC)
+    try:
+        init = pidfd_open(state.pid)
+        root = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_CLOEXEC)
+    except (KernelError, OSError):
+        raise CosoError(f"container {state.id} has ended") from None
     groups = join.groups_of(state.pid, hierarchies(), wishes.cgroup) if state.cgroup else None
     container.membership = groups
     if start_time(state.pid) != state.started:

@@ -28,7 +28,7 @@ def run(root: str, container_id: str, wishes: Wishes, warn: Callable[[str], None
         return 0
     spec, text = read_bundle(wishes, warn)
     held = place.claim()
-    container = make(place, held, spec, text, wishes, outlives=False)
+    container = make(place, held, spec, text, wishes, outlives=False, warn=warn)
     # Other commands may kill, pause or look at it meanwhile; what is recorded stays on disk.
     try:
         try:

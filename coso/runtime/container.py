@@ -13,6 +13,7 @@ from coso.state import LAYERS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from collections.abc import Callable
 
     from coso.cgroups import Hierarchy, Membership
     from coso.runtime.channel import Channel
@@ -63,6 +64,9 @@ class Container:
         self.no_pivot = False
         self.no_new_keyring = False
         self.preserved = 0
+        # An engine asks for its defaults on any machine: a limit out of reach becomes the nearest, and is said.
+        self.clamps = False
+        self.warn: Callable[[str], None] = _say
         # Whether /dev is one that the runtime filled, with a place for the terminal.
         self.has_console = any(item.destination == "/dev" and item.type == "tmpfs" for item in spec.mounts)
 
@@ -100,6 +104,12 @@ class Container:
     def open_user_namespace(self) -> int:
         """A descriptor of the container's user namespace."""
         return os.open(f"/proc/{self.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _say(text: str) -> None:
+    import sys
+
+    sys.stderr.write(f"coso: {text}\n")
 
 
 def _outside(number: int, mappings: tuple[IdMapping, ...]) -> int:

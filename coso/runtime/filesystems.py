@@ -88,7 +88,7 @@ def _mount_cgroups(container: Container, item: Mount) -> None:
     attributes = sort(item.options).set
     here = container.hierarchies
     if item.type == "cgroup2" or [hierarchy.version for hierarchy in here] == [2]:
-        attach(container, _own_hierarchy(container, Hierarchy(2, "", ()), attributes), item.destination)
+        attach(container, _own_hierarchy(container, _unified(container), attributes), item.destination)
         return
     writable = attributes & ~mount.MOUNT_ATTR_RDONLY
     top = mount.new_mount("tmpfs", {"source": "cgroup", "mode": "755"}, writable)
@@ -103,11 +103,20 @@ def _mount_cgroups(container: Container, item: Mount) -> None:
     os.close(top)
 
 
+def _unified(container: Container) -> Hierarchy:
+    return next((item for item in container.hierarchies if item.version == 2), Hierarchy(2, "/sys/fs/cgroup", ()))
+
+
 def _own_hierarchy(container: Container, hierarchy: Hierarchy, attributes: int) -> int:
-    """A hierarchy as the container shall see it: by its namespace, or, on v1 without one, its own group alone."""
-    if hierarchy.version == 2:
+    """A hierarchy as the container shall see it: by its namespace, or without one its own group alone.
+
+    On v2 engines expect the whole of it then; in a user namespace only its
+    namespace's owner may mount it anew.
+    """
+    own_group = not container.has("cgroup") and container.cgroup
+    if hierarchy.version == 2 and not (own_group and container.has("user")):
         return mount.new_mount("cgroup2", {}, attributes)
-    if not container.has("cgroup") and container.cgroup:
+    if own_group:
         fd = mount.open_tree(f"{hierarchy.path}/{container.cgroup}")
         mount.mount_setattr(fd, attributes, propagation=mount.MS_PRIVATE)
         return fd

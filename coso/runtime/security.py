@@ -41,13 +41,16 @@ def set_rlimits(container: Container) -> None:
         try:
             resource.setrlimit(number, (soft, hard))
         except (OSError, ValueError, OverflowError) as error:
-            # Without CAP_SYS_RESOURCE: an engine asks for its defaults on any machine, a person for a number.
-            _, hard = resource.getrlimit(number)
-            raise CosoError(
-                f"cannot set {limit.type} to {limit.soft}:{limit.hard}: {error}",
-                cause=f"the hard limit is {hard}, and only CAP_SYS_RESOURCE may raise it",
-                hint="ask for less, or raise the limit of the calling shell",
-            ) from None
+            most = resource.getrlimit(number)[1]
+            if not container.clamps or not isinstance(error, (PermissionError, ValueError)) or most == -1:
+                raise CosoError(
+                    f"cannot set {limit.type} to {limit.soft}:{limit.hard}: {error}",
+                    cause=f"the hard limit is {most}, and only CAP_SYS_RESOURCE may raise it",
+                    hint="ask for less, or raise the limit of the calling shell",
+                ) from None
+            lower = most if soft == -1 else min(soft, most)
+            resource.setrlimit(number, (lower, most))
+            container.theirs.send("warn", f"{limit.type}: {limit.hard} is out of reach, {lower}:{most} is set instead")
 
 
 def filter_calls(container: Container) -> None:

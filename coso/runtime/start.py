@@ -144,6 +144,8 @@ def let_go(container: Container, explain: Explainer | None = None) -> None:
 def _hear(container: Container, kind: str, words: list[str], explain: Explainer | None) -> None:
     if kind == "error":
         raise child.error_from(container.id, words)
+    if kind == "warn":
+        container.warn(words[0])
     if kind == "step" and explain:
         explain(plan.child_steps(container.spec)[words[0]], int(words[1]))
 

@@ -53,7 +53,7 @@ def test_a_changed_source_is_noticed(tree: Path) -> None:
 @pytest.mark.parametrize("damage", [b"", b"x" * 100])
 def test_a_damaged_bundle_is_made_anew(tree: Path, damage: bytes) -> None:
     start(tree)
-    path = tree / os.path.relpath(bundle.PATH, ROOT)
+    path = tree / os.path.relpath(bundle.path_of("coso"), ROOT)
     path.write_bytes(damage)
     assert start(tree)[0] == "False"
     assert start(tree)[0] == "True"
