@@ -168,7 +168,7 @@ def bits(text: str) -> bytes:
 
 
 def _devices(resources: Resources) -> list[Property]:
-    """Systemd lists what is allowed, and that only: with rules it cannot tell it allows more, our filter no more.
+    """The policy in systemd's words, which can only allow: where it cannot follow the rules, our own filter does.
 
     Without a policy of its own it would allow every device of v1 again when it
     is reloaded.
@@ -185,13 +185,17 @@ def _devices(resources: Resources) -> list[Property]:
     for allow, (kind, major, minor), access in listed:
         if not allow or (major is None and minor is not None):
             continue
-        place = f"/dev/{words[kind]}/{major}:{minor}" if minor is not None else f"{words[kind]}-{major or '*'}"
+        place = (
+            f"/dev/{words[kind]}/{major}:{minor}"
+            if minor is not None
+            else f"{words[kind]}-{'*' if major is None else major}"
+        )
         allowed.append((place, "".join(letter for letter in "rwm" if ACCESS[letter] & access)))
     # An empty list first takes back what an earlier call has given.
     return [("DevicePolicy", ("s", "strict")), ("DeviceAllow", ("a(ss)", [])), ("DeviceAllow", ("a(ss)", allowed))]
 
 
-def start_unit(unit: str, slice_: str, pid: int, resources: Resources, *, user: bool = False) -> str:
+def start_unit(unit: Unit, pid: int, resources: Resources, *, user: bool = False) -> str:
     """Make a unit around a process and wait until it is there; return the path of its group.
 
     `user` asks the user's own systemd.  Raises LimitError.
@@ -199,8 +203,8 @@ def start_unit(unit: str, slice_: str, pid: int, resources: Resources, *, user: 
     from coso.cgroups import systemd_bus
 
     with systemd_bus.Manager(user=user) as manager:
-        manager.start(unit, properties(Unit(slice_, unit), pid, resources))
-        return manager.group(unit)
+        manager.start(unit.name, properties(unit, pid, resources))
+        return manager.group(unit.name)
 
 
 def update_unit(unit: str, resources: Resources, *, user: bool = False) -> None:

@@ -190,7 +190,7 @@ def _connect(places: list[tuple[str, bool]]) -> tuple[Any, bool]:
     for path, on_bus in places:
         try:
             return prep_socket(path), on_bus
-        except OSError:
+        except (OSError, ValueError):  # ValueError: jeepney's word for a refused authentication.
             continue
     raise LimitError(
         "systemd cannot be reached",

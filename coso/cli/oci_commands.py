@@ -79,10 +79,11 @@ def _absolute(path: str) -> str:
 def _preserved(given: Words) -> int:
     """How many descriptors are passed on: those asked for, and those of socket activation (sd_listen_fds(3))."""
     text = given.last("preserve-fds", "0")
-    listening = os.environ.get("LISTEN_FDS", "0")
+    from coso.oci.create import listening
+
     if not text.isdecimal() or int(text) > 1024:
         raise UsageError(f"--preserve-fds {text!r} is not a number of descriptors")
-    return int(text) + (int(listening) if listening.isdecimal() else 0)
+    return int(text) + listening()
 
 
 def create(caller: Caller, given: Words) -> int:
@@ -286,6 +287,7 @@ LIMITS = {
     "cpu-rt-period": ("cpu", "realtimePeriod"),
     "cpu-rt-runtime": ("cpu", "realtimeRuntime"),
     "cpu-share": ("cpu", "shares"),
+    "cpu-shares": ("cpu", "shares"),
     "cpuset-cpus": ("cpu", "cpus"),
     "cpuset-mems": ("cpu", "mems"),
     "kernel-memory": ("memory", "kernel"),

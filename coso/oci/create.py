@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 from coso import steps
-from coso.errors import CosoError, MissingError
+from coso.errors import CosoError, MissingError, UsageError
 from coso.kernel.process import start_time
 from coso.oci.store import Place, State, replace_file
-from coso.runtime import channel
+from coso.runtime import channel, hooks
 from coso.runtime.container import Container
 from coso.runtime.start import close, explained, load, prepare, take_over
 from coso.spec import Spec
@@ -72,11 +72,28 @@ def create(root: str, container_id: str, wishes: Wishes, warn: Callable[[str], N
     """
     place = Place(root, container_id)
     spec, text = read_bundle(wishes, warn)
+    check_console(spec.process.terminal, wishes.console_socket)
     held = place.claim()
     container = make(place, held, spec, text, wishes, outlives=True, warn=warn)
     container.ours.send("wait")
     close(container)
     held.close()
+
+
+def listening() -> int:
+    """How many sockets this process was started with by socket activation (sd_listen_fds(3))."""
+    text = os.environ.get("LISTEN_FDS", "0")
+    return int(text) if text.isdecimal() else 0
+
+
+def check_console(terminal: bool, console_socket: str) -> None:
+    """Raise UsageError unless somebody gets the terminal of a container that outlives this process, if it has one."""
+    if terminal and not console_socket:
+        raise UsageError(
+            "process.terminal is true, and nobody would get the terminal", hint="give --console-socket PATH"
+        )
+    if console_socket and not terminal:
+        raise UsageError("--console-socket is given, and process.terminal is false", hint="give both, or neither")
 
 
 def make(
@@ -105,11 +122,24 @@ def make(
         raise
 
 
+def _give_up(container: Container, place: Place) -> None:
+    """Take everything back, and let the hooks of the end run where others have run (runtime.md, "Lifecycle")."""
+    close(container)
+    place.remove(container.journal)
+    if container.pid:
+        container.pid = 0
+        for hook in container.spec.hooks.poststop:
+            try:
+                hooks.run_all("poststop", (hook,), hooks.state_of(container, "stopped"))
+            except CosoError as error:
+                container.warn(error.message)
+
+
 def _configure(container: Container, place: Place, wishes: Wishes, *, outlives: bool) -> None:
     container.bundle = os.path.abspath(wishes.bundle)
     container.directory = place.rootfs
     container.no_pivot, container.no_new_keyring = wishes.no_pivot, wishes.no_new_keyring
-    container.preserved = wishes.preserve_fds
+    container.preserved, container.listening = wishes.preserve_fds, listening()
     container.cgroup = _cgroup_path(container.spec, place.id, wishes.cgroup_manager)
     if not container.has("mount") or not container.has("user"):
         os.makedirs(place.rootfs, exist_ok=True)
@@ -164,8 +194,3 @@ def _state(container: Container, wishes: Wishes) -> State:
         wishes.no_pivot,
         container.unit,
     )
-
-
-def _give_up(container: Container, place: Place) -> None:
-    close(container)
-    place.remove(container.journal)

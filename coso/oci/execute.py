@@ -14,7 +14,7 @@ from coso.cgroups import hierarchies, join
 from coso.errors import CosoError, KernelError
 from coso.kernel import process
 from coso.kernel.process import PR_SET_DUMPABLE, pidfd_open, prctl, start_time
-from coso.oci.create import send_terminal
+from coso.oci.create import check_console, send_terminal
 from coso.oci.store import Place, State, replace_file
 from coso.runtime import channel, child, command, console, plan, security, user
 from coso.runtime.container import Container
@@ -60,6 +60,8 @@ def execute(place: Place, spec: Spec, wanted: Process, wishes: ExecWishes, warn:
         status = "running"
     if status != "running":
         raise CosoError(f"cannot exec in container {place.id}: it is {status}")
+    if wishes.detach or wishes.console_socket:
+        check_console(wanted.terminal, wishes.console_socket)
     take_over()
     os.umask(0o022)
     inside = replace(spec, process=wanted, hooks=Hooks())

@@ -43,7 +43,7 @@ def make_unit(container: Container) -> None:
     unit, resources = systemd.unit_of(container.spec.cgroups_path, container.id), container.spec.resources
     container.unit = unit.name
     container.journal.record("stop-unit", unit.name)
-    container.cgroup = systemd.start_unit(unit.name, unit.slice, container.pid, resources).strip("/")
+    container.cgroup = systemd.start_unit(unit, container.pid, resources).strip("/")
     container.membership = cgroups.create(
         container.cgroup, container.hierarchies, resources, container.journal.record, existing=True
     )

@@ -38,6 +38,8 @@ def environment(container: Container) -> dict[str, str]:
     """The command's variables: those of the spec, and HOME and HOSTNAME where it has none."""
     variables = dict(item.partition("=")[::2] for item in container.spec.process.env)
     own = {"HOME": container.home}
+    if container.listening:
+        own |= {"LISTEN_FDS": str(container.listening), "LISTEN_PID": "1"}
     if container.spec.names:
         own["HOSTNAME"] = container.hostname
     return own | variables

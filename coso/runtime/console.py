@@ -14,6 +14,7 @@ from coso.errors import CosoError
 from coso.kernel import mount
 from coso.kernel.path import DEVPTS_SUPER_MAGIC, filesystem_type
 from coso.runtime.container import Container
+from coso.runtime.users import account_of
 from coso.steps import Step
 
 TIOCGPTPEER = 0x5441
@@ -40,6 +41,10 @@ def open_terminal(container: Container) -> None:
         # By descriptor: at a path under /dev/pts somebody could have put something else by now (CVE-2025-52565).
         console = mount.open_tree("", slave)
         mount.move_mount(console, "/dev/console")
+    account = account_of(container)
+    if account.uid != 0:
+        # A program that opens its terminal anew, by /dev/tty or its name, must be allowed to.
+        os.fchown(slave, account.uid, -1)
     for fd in (0, 1, 2):
         os.dup2(slave, fd)
 

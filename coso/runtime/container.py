@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from coso.cgroups import Hierarchy, Membership
     from coso.runtime.channel import Channel
     from coso.runtime.journal import Journal
+    from coso.runtime.users import Account
     from coso.spec import IdMapping, Spec
     from coso.steps import Observer
 
@@ -56,6 +57,7 @@ class Container:
         self.filter = b""
         self.filter_flags = 0
         self.home = "/"
+        self.account: Account | None = None
         # A container that outlives its runtime waits at this listening socket for the word to start its command.
         self.gate: socket | None = None
         self.bundle = ""
@@ -64,6 +66,7 @@ class Container:
         self.no_pivot = False
         self.no_new_keyring = False
         self.preserved = 0
+        self.listening = 0
         # An engine asks for its defaults on any machine: a limit out of reach becomes the nearest, and is said.
         self.clamps = False
         self.warn: Callable[[str], None] = _say

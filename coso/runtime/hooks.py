@@ -163,8 +163,8 @@ def give_listener(container: Container, fd: int) -> None:
 
 def _inside(point: str, status: str, hooks_of: Callable[[Container], tuple[Hook, ...]]) -> Callable[[Container], None]:
     def execute(container: Container) -> None:
-        # What the container sees of itself: in its own PID namespace it is process 1.
-        container.pid = os.getpid()
+        # Before the root is entered /proc is the host's, and says the number there; later it is the container's.
+        container.pid = int(os.readlink("/proc/self")) if point == "createContainer" else os.getpid()
         run_all(point, hooks_of(container), state_of(container, status))
 
     return execute

@@ -23,6 +23,13 @@ from coso.spec import Mount
 from coso.steps import Step
 
 FLAG = CLONE_NEWNS
+COVERABLE = frozenset(
+    f"/proc/{name}"
+    for name in (
+        "cpuinfo diskstats loadavg meminfo net/dev slabinfo stat swaps sys/crypto/fips_enabled sys/kernel/ns_last_pid "
+        "uptime"
+    ).split()
+)
 
 
 def make_private(container: Container) -> None:
@@ -94,13 +101,26 @@ def attach(container: Container, fd: int, target: str, *, directory: bool = True
     """Put a detached mount in place inside the root, making its mount point."""
     point = make_in_root(container.root, target, directory=directory)
     try:
-        if not target.startswith("/proc") and filesystem_type(point) == PROC_SUPER_MAGIC:
-            raise KernelError(
-                "move_mount", errno.EPERM, target, cause="a symbolic link of the image leads into /proc from there"
-            )
+        _spare_proc(fd, point, os.path.normpath(f"/{target.lstrip('/')}"))
         mount.move_mount(fd, "", point)
     finally:
         os.close(point)
+
+
+def _spare_proc(fd: int, point: int, target: str) -> None:
+    """Refuse what would cover /proc: the runtime itself and every program inside take what it says for true.
+
+    Single files that say how large the machine is may be covered (lxcfs does).
+    """
+    covers = target == "/proc" or filesystem_type(point) == PROC_SUPER_MAGIC
+    if not covers or (filesystem_type(fd) == PROC_SUPER_MAGIC and target.startswith("/proc")):
+        return
+    if not target.startswith("/proc"):
+        raise KernelError(
+            "move_mount", errno.EPERM, target, cause="a symbolic link of the image leads into /proc from there"
+        )
+    if target not in COVERABLE:
+        raise KernelError("move_mount", errno.EPERM, target, cause="nothing but procfs may be mounted over /proc")
 
 
 def attach_bind(container: Container, item: Mount) -> None:

@@ -13,8 +13,8 @@ from coso.errors import CosoError, KernelError
 from coso.kernel import capability, seccomp
 from coso.kernel.process import PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, prctl
 from coso.runtime.container import Container
-from coso.runtime.users import Account, home_of, look_up
-from coso.spec import Seccomp, Spec, User
+from coso.runtime.users import account_of
+from coso.spec import Seccomp, Spec
 from coso.spec.defaults import CAPABILITIES
 from coso.spec.seccomp_compiled import PROGRAM
 from coso.steps import Step
@@ -76,7 +76,7 @@ def filter_calls(container: Container) -> None:
 def become_user(container: Container) -> None:
     """Take the user, groups, umask and the five capability sets of the command."""
     process = container.spec.process
-    account = _account(process.user)
+    account = account_of(container)
     os.umask(process.user.umask)
     sets = process.capabilities
     capability.limit_bounding(capability.mask(sets.bounding))
@@ -102,13 +102,6 @@ def become_user(container: Container) -> None:
     if container.gate is None:
         # After the change of user, which clears it: the container ends with its runtime, however that ends.
         prctl(PR_SET_PDEATHSIG, SIGKILL)
-
-
-def _account(user: User) -> Account:
-    """The numbers to become: looked up in the image by name, or given, with the home directory of the image."""
-    if user.name is not None:
-        return look_up(user.name)
-    return Account(user.uid, user.gid, list(user.additional_gids), home_of(user.uid))
 
 
 def _set_groups(groups: list[int]) -> None:

@@ -9,6 +9,10 @@ from __future__ import annotations
 from coso.errors import CosoError
 from coso.value import value
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from coso.runtime.container import Container
+
 LARGEST = 65535
 
 
@@ -43,6 +47,17 @@ def look_up(text: str) -> Account:
     name = entry[0] if entry else ""
     more = [int(fields[2]) for fields in groups if len(fields) > 3 and name in fields[3].split(",")] if name else []
     return _checked(Account(uid, gid, more, home))
+
+
+def account_of(container: Container) -> Account:
+    """The numbers of the command's user: looked up in the image by name, or given, with the image's home directory."""
+    if container.account is None:
+        user = container.spec.process.user
+        if user.name is not None:
+            container.account = look_up(user.name)
+        else:
+            container.account = Account(user.uid, user.gid, list(user.additional_gids), home_of(user.uid))
+    return container.account
 
 
 def home_of(uid: int) -> str:

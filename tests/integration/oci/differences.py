@@ -1,0 +1,115 @@
+"""What a runtime does otherwise than the specification says: expected failures, each with its reason.
+
+The key is a test, `file::name` for all its parameters or `file::name[parameter]`
+for one.  They hold for crun 1.8.1 and runc 1.1.5, Debian 12's.
+"""
+
+from __future__ import annotations
+
+DIFFERENCES: dict[str, dict[str, str]] = {
+    "crun": {
+        "test_lifecycle.py::test_a_config_of_version_1_2_is_accepted": "refuses every version but 1.0.x",
+        "test_lifecycle.py::test_an_id_that_is_no_plain_name_is_refused[blank]": "refuses only ids with a slash inside",
+        "test_lifecycle.py::test_an_id_that_is_no_plain_name_is_refused[absolute]": "takes a slash at the beginning",
+        "test_lifecycle.py::test_an_id_never_leads_out_of_the_state_directory[delete]": (
+            "delete --force removes any directory that the id leads to"
+        ),
+        "test_lifecycle.py::test_run_keeps_the_container_when_asked": "run has no --keep",
+        "test_lifecycle.py::test_a_signal_has_a_name_or_a_number_and_is_term_by_default[term]": (
+            "knows names in capitals only; others become signal 0 in silence"
+        ),
+        "test_lifecycle.py::test_a_signal_has_a_name_or_a_number_and_is_term_by_default[sigterm]": (
+            "knows names in capitals only; others become signal 0 in silence"
+        ),
+        "test_lifecycle.py::test_only_a_running_container_is_paused_and_a_paused_one_resumed": (
+            "resume of a running container succeeds"
+        ),
+        "test_process.py::test_a_command_that_cannot_run_is_an_error_that_names_it[/etc/passwd]": "does not say which program",
+        "test_process.py::test_a_command_that_cannot_run_is_an_error_that_names_it[/etc]": "does not say which program",
+        "test_process.py::test_a_relative_directory_is_refused": "takes it as relative to the root",
+        "test_process.py::test_a_console_socket_without_terminal_is_refused": "ignores the socket",
+        "test_process.py::test_a_limit_said_twice_is_refused": "takes the last one",
+        "test_process.py::test_the_scheduler_is_set": "does not know process.scheduler",
+        "test_process.py::test_an_unknown_scheduler_is_refused": "does not know process.scheduler",
+        "test_process.py::test_the_io_priority_is_set": "does not know process.ioPriority",
+        "test_root.py::test_an_unknown_propagation_is_refused": "ignores words it does not know",
+        "test_mounts.py::test_an_option_is_seen_in_the_mount[nosymfollow]": ("does not know nosymfollow"),
+        "test_mounts.py::test_what_a_user_namespace_may_not_lift_stays": (
+            "lifts them: the bind is made outside of the user namespace"
+        ),
+        "test_mounts.py::test_a_recursive_option_holds_below_too[noatime]": (
+            "asks mount_setattr for an invalid combination"
+        ),
+        "test_mounts.py::test_a_destination_through_a_link_stays_inside_the_root": (
+            "does not make what a dangling link names"
+        ),
+        "test_mounts.py::test_nothing_but_proc_is_mounted_over_proc": ("has no such check"),
+        "test_mounts.py::test_a_copied_link_stays_a_link": ("does not know copy-symlink"),
+        "test_namespaces.py::test_a_namespace_that_is_asked_for_is_new[time]": (
+            "fails to make a time namespace on this kernel"
+        ),
+        "test_namespaces.py::test_a_namespace_that_exists_is_joined[time]": (
+            "fails to join a time namespace on this kernel"
+        ),
+        "test_namespaces.py::test_clocks_are_offset": ("fails to make a time namespace on this kernel"),
+        "test_namespaces.py::test_a_namespace_named_twice_is_refused": ("takes both for one"),
+        "test_devices.py::test_an_unknown_type_is_refused": ("makes another kind of node"),
+        "test_devices.py::test_a_later_rule_takes_back_an_earlier_one": (
+            "writes the rules to the version 1 group one by one, which forgets the last"
+        ),
+        "test_paths.py::test_a_relative_path_is_refused": ("takes it as relative to the root or leaves it out"),
+        "test_hooks.py::test_a_hook_is_told_the_state[createContainer-creat]": ("tells it process 0"),
+        "test_hooks.py::test_a_hook_is_told_the_state[startContainer-created]": ("has a state of its own, starting"),
+        "test_hooks.py::test_a_failure_runs_the_poststop_hooks": ("does not run them when create fails"),
+        "test_hooks.py::test_a_failure_of_start_container_ends_the_container": (
+            "start succeeds before these hooks have run"
+        ),
+        "test_hooks.py::test_a_timeout_is_more_than_nothing[0]": ("takes 0 for no timeout"),
+        "test_resources.py::test_no_limit_is_minus_one": ("writes -1 to pids.max"),
+        "test_resources.py::test_a_cpu_that_is_not_there_is_an_error": ("leaves the control groups behind"),
+        "test_resources.py::test_the_weight_of_block_devices_is_set": ("does not know blkio.bfq.weight"),
+        "test_resources.py::test_one_look_at_the_statistics": ("has no events"),
+    },
+    "runc": {
+        "test_lifecycle.py::test_concurrent_creates_of_one_id_make_one_container": (
+            "two creates at once may each remove what the other has made"
+        ),
+        "test_process.py::test_a_limit_said_twice_is_refused": "takes the last one",
+        "test_process.py::test_the_scheduler_is_set": "does not know process.scheduler",
+        "test_process.py::test_an_unknown_scheduler_is_refused": "does not know process.scheduler",
+        "test_process.py::test_the_io_priority_is_set": "does not know process.ioPriority",
+        "test_process.py::test_the_personality_is_set[LINUX32-i686]": "does not know linux.personality",
+        "test_root.py::test_the_propagation_of_the_root_is_as_said[shared-True]": "the root becomes private",
+        "test_root.py::test_an_unbindable_root_cannot_be_bound": "the root becomes private",
+        "test_mounts.py::test_what_a_user_namespace_may_not_lift_stays": (
+            "fails to remount: it leaves the locked options out"
+        ),
+        "test_mounts.py::test_a_copied_link_stays_a_link": ("does not know copy-symlink"),
+        "test_mounts.py::test_a_mount_with_mappings_shows_other_owners": ("ignores the mappings of mounts"),
+        "test_mounts.py::test_the_mappings_of_the_user_namespace_are_taken_without_own_ones": ("does not know idmap"),
+        "test_namespaces.py::test_a_namespace_that_is_asked_for_is_new[time]": ("knows no time namespaces"),
+        "test_namespaces.py::test_a_namespace_that_exists_is_joined[time]": ("knows no time namespaces"),
+        "test_namespaces.py::test_clocks_are_offset": ("knows no time namespaces"),
+        "test_namespaces.py::test_the_namespace_of_another_container_is_joined[user]": (
+            "asks for mappings also where it joins"
+        ),
+        "test_namespaces.py::test_the_domain_name_is_the_containers": ("does not know domainname"),
+        "test_paths.py::test_a_relative_path_is_refused": ("takes it as relative to the root or leaves it out"),
+        "test_hooks.py::test_a_failure_of_start_container_ends_the_container": (
+            "start succeeds before these hooks have run"
+        ),
+        "test_hooks.py::test_hooks_run_in_the_order_of_the_life": ("runs poststart in create"),
+        "test_hooks.py::test_poststart_runs_before_start_returns": ("runs poststart in create"),
+        "test_hooks.py::test_run_runs_every_hook": ("runs poststart before startContainer"),
+        "test_hooks.py::test_a_hook_is_told_the_state[poststart-running]": ("runs poststart in create"),
+        "test_hooks.py::test_a_failure_of_poststart_is_only_a_warning": ("ends the container, as 1.2.1 has it"),
+        "test_hooks.py::test_a_failure_of_poststop_is_only_a_warning": ("leaves the further ones out"),
+    },
+}
+
+
+def reason(runtime: str, nodeid: str) -> str:
+    """Why a test is expected to fail under a runtime, `""` when it is not."""
+    known = DIFFERENCES.get(runtime, {})
+    test = nodeid.split("oci/", 1)[-1]
+    return known.get(test, "") or known.get(test.partition("[")[0], "")
