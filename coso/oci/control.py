@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 
+from coso import quickjson
 from coso.cgroups import hierarchies, members
 from coso.errors import CosoError, KernelError, UsageError
 from coso.kernel.process import pidfd_open, pidfd_send_signal, start_time
 from coso.oci.store import Place, State, is_alive
-from coso.runtime import channel, child, hooks
+from coso.runtime import channel
 from coso.spec import VERSION, Spec
-from coso.spec.read import read
+
+SIGKILL = 9
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,15 +37,15 @@ def state_json(place: Place, state: State, status: str) -> dict[str, object]:
 
 def saved_spec(place: Place) -> Spec:
     """The specification that the container was made by."""
+    from coso.spec.read import read
+
     with open(place.config, "rb") as file:
         return read(file.read(), bundle=place.read().bundle)
 
 
 def _hook_state(state: State, status: str, pid: int) -> str:
-    import json
-
     known = {"ociVersion": VERSION, "id": state.id, "status": status, "pid": pid, "bundle": state.bundle}
-    return json.dumps(known | {"annotations": state.annotations})
+    return quickjson.dumps(known | {"annotations": state.annotations})
 
 
 def start(place: Place, warn: Warn) -> None:
@@ -54,26 +55,29 @@ def start(place: Place, warn: Warn) -> None:
         state = place.read()
         if (status := place.status(state)) != "created":
             raise CosoError(f"container {place.id} cannot be started: it is {status}, not created")
-        spec = saved_spec(place)
         conversation = channel.connect(place.gate)
         conversation.send("go")
         os.unlink(place.gate)
         while (message := conversation.receive()) is not None:
             if message[0] == "error":
+                from coso.runtime import child
+
                 raise child.error_from(place.id, message[1])
-        run_poststart(spec, state, warn)
+        run_poststart(place, state, warn)
     finally:
         held.close()
 
 
-def run_poststart(spec: Spec, state: State, warn: Warn) -> None:
+def run_poststart(place: Place, state: State, warn: Warn) -> None:
     """Run the hooks after the command has gone; one that fails is only said (config.md "Poststart")."""
-    if spec.hooks.poststart:
+    if "poststart" in state.hooks:
         os.chdir(state.bundle)
-        _run_and_warn("poststart", spec, _hook_state(state, "running", state.pid), warn)
+        _run_and_warn("poststart", saved_spec(place), _hook_state(state, "running", state.pid), warn)
 
 
 def _run_and_warn(point: str, spec: Spec, text: str, warn: Warn) -> None:
+    from coso.runtime import hooks
+
     for hook in getattr(spec.hooks, point):
         try:
             hooks.run_all(point, (hook,), text)
@@ -83,6 +87,8 @@ def _run_and_warn(point: str, spec: Spec, text: str, warn: Warn) -> None:
 
 def signal_number(text: str) -> int:
     """A signal by number or by name, with SIG or without; raises UsageError."""
+    import signal
+
     name = text.upper().removeprefix("SIG")
     if text.isdecimal() and 0 < int(text) < signal.NSIG:
         return int(text)
@@ -103,7 +109,7 @@ def kill(place: Place, text: str, *, everyone: bool = False) -> None:
         return
     if place.status(state) == "stopped" or not send(state, number):
         raise CosoError(f"container {place.id} is not running: its process has ended", hint="`delete` removes it")
-    if number == signal.SIGKILL and "pid" not in saved_spec(place).namespaces:
+    if number == SIGKILL and "pid" not in saved_spec(place).namespaces:
         # Without a PID namespace of its own the others would outlive its first process.
         members.kill_all(state.cgroup, hierarchies(), number)
 
@@ -143,10 +149,10 @@ def delete(place: Place, warn: Warn, *, force: bool = False) -> None:
                 f"cannot delete container {place.id} that is not stopped: it is {status}",
                 hint="kill it first, or give --force",
             )
-        send(state, signal.SIGKILL)
+        send(state, SIGKILL)
         if status == "paused":
             members.thaw(state.cgroup, hierarchies())
-    spec = _spec_or_none(place, warn)
+    spec = _spec_or_none(place, warn) if "poststop" in state.hooks else None
     place.remove(held)
     if spec and spec.hooks.poststop:
         if os.path.isdir(state.bundle):

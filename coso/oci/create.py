@@ -193,4 +193,5 @@ def _state(container: Container, wishes: Wishes) -> State:
         dict(container.spec.annotations),
         wishes.no_pivot,
         container.unit,
+        [point for point in ("poststart", "poststop") if getattr(container.spec.hooks, point)],
     )

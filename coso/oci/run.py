@@ -36,7 +36,7 @@ def run(root: str, container_id: str, wishes: Wishes, warn: Callable[[str], None
         except (steps.FailedStep, OSError) as failure:
             raise explained(container, failure) from failure
         held.close()
-        run_poststart(spec, place.read(), warn)
+        run_poststart(place, place.read(), warn)
         status = supervise(container)
     except BaseException:
         held.close()

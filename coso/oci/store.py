@@ -8,9 +8,9 @@ lock.  Every status is derived anew from the process, never read from a file.
 
 from __future__ import annotations
 
-import json
 import os
 
+from coso import quickjson
 from coso.errors import CosoError, UsageError
 from coso.kernel.process import start_time
 from coso.runtime import journal
@@ -36,6 +36,8 @@ class State:
     annotations: dict[str, str]
     no_pivot: bool = False
     unit: str = ""
+    # Which hooks are still to come: without them nobody reads the configuration again.
+    hooks: list[str] = []  # noqa: RUF012  # a value: frozen like the others
 
 
 def check_id(container: str) -> None:
@@ -106,7 +108,7 @@ class Place:
         """The state; raises CosoError when there is no such container, or none whole."""
         try:
             with open(f"{self.path}/state.json", encoding="utf-8") as file:
-                return State(**json.load(file))
+                return State(**quickjson.loads(file.read()))
         except FileNotFoundError:
             if os.path.isdir(self.path):
                 raise CosoError(
@@ -120,7 +122,7 @@ class Place:
     def write(self, state: State) -> None:
         """Write the state, whole or not at all."""
         known = {name: getattr(state, name) for name in State.__slots__}  # type: ignore[attr-defined]
-        replace_file(f"{self.path}/state.json", json.dumps(known))
+        replace_file(f"{self.path}/state.json", quickjson.dumps(known))
 
     def status(self, state: State) -> str:
         """`created`, `running`, `paused` or `stopped`, as the process is now."""

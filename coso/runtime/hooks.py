@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 
+from coso import quickjson
 from coso.errors import CosoError
 from coso.kernel.process import pidfd_open, pidfd_send_signal
 from coso.runtime.container import Container
@@ -120,9 +121,7 @@ def _read(fd: int) -> bytes:
 
 def state_of(container: Container, status: str) -> str:
     """The container's state as JSON (OCI runtime.md "State")."""
-    import json
-
-    return json.dumps(_state(container, status))
+    return quickjson.dumps(_state(container, status))
 
 
 def _state(container: Container, status: str) -> dict[str, object]:
@@ -138,7 +137,6 @@ def _state(container: Container, status: str) -> dict[str, object]:
 
 def give_listener(container: Container, fd: int) -> None:
     """Send the descriptor that reads filtered calls to the supervisor (config-linux.md "Container Process State")."""
-    import json
     import socket
 
     seccomp = container.spec.seccomp
@@ -154,7 +152,7 @@ def give_listener(container: Container, fd: int) -> None:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as end:
             end.connect(seccomp.listener_path)
-            socket.send_fds(end, [json.dumps(message).encode()], [fd])
+            socket.send_fds(end, [quickjson.dumps(message).encode()], [fd])
     except OSError as error:
         raise CosoError(f"linux.seccomp.listenerPath {seccomp.listener_path}: {error.strerror}") from None
     finally:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 
+from coso import quickjson
 from coso.runtime import undo
 from coso.state import JOURNALS, make_directories
 
@@ -34,7 +35,7 @@ class Journal:
         """Write down how the next change is undone; `kind` names a function of coso.runtime.undo."""
         record = (kind, *words)
         self._records.append(record)
-        os.write(self._fd, f"{record!a}\n".encode())
+        os.write(self._fd, f"{quickjson.dumps(record)}\n".encode())
 
     def undo(self) -> list[str]:
         """Undo everything, last change first, and remove the journal; return what could not be undone.
@@ -130,14 +131,12 @@ def _lock(fd: int) -> bool:
 
 def _read(fd: int) -> list[Record]:
     """The records of a journal; a line cut short by a crash or a full disk was never acted on."""
-    import ast
-
     size = os.fstat(fd).st_size
     lines = os.pread(fd, size, 0).decode().split("\n")[:-1]
     records = []
     for line in lines:
         try:
-            records.append(tuple(ast.literal_eval(line)))
-        except (SyntaxError, ValueError):
+            records.append(tuple(quickjson.loads(line)))
+        except (TypeError, ValueError):
             continue
     return records

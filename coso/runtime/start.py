@@ -80,7 +80,6 @@ def load(spec: Spec) -> None:
     if any("tmpcopyup" in item.options for item in spec.mounts):
         import coso.runtime.copyup  # noqa: F401
     if spec.hooks.create_container or spec.hooks.start_container:
-        import json  # noqa: F401
         import time  # noqa: F401
 
 

@@ -9,6 +9,7 @@ written as UTF-8.
 
 from __future__ import annotations
 
+from coso import quickjson
 from coso.errors import SpecError
 
 TYPE_CHECKING = False
@@ -28,12 +29,10 @@ HIGHEST_ID = UINT32 - 1
 
 def parse(text: bytes | str) -> dict[str, object]:
     """The JSON object of a file (RFC 8259).  Raises SpecError."""
-    import json
-
     try:
         if isinstance(text, bytes):
             text = text.decode("utf-8")
-        data: object = json.loads(text, parse_constant=_no_constant)
+        data: object = quickjson.loads(text)
     except UnicodeDecodeError as error:
         raise SpecError(f"not UTF-8: the byte at offset {error.start}") from None
     except RecursionError:
@@ -43,10 +42,6 @@ def parse(text: bytes | str) -> dict[str, object]:
     if not isinstance(data, dict):
         raise SpecError(f"an object is wanted, not {shown(data)}")
     return data
-
-
-def _no_constant(name: str) -> object:
-    raise ValueError(f"{name} is no number")
 
 
 def shown(value: object) -> str:

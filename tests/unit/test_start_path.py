@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 # C modules and frozen ones that the interpreter has anyway are not listed.
-ALLOWED = {"_ctypes", "_socket", "_struct", "fcntl", "select", "struct", "grp", "resource"}
+ALLOWED = {"_ctypes", "_json", "_socket", "_struct", "fcntl", "select", "struct", "grp", "resource"}
 
 # What `coso run` has imported when the container's first process is about to be made.
 SCRIPT = """

@@ -24,7 +24,9 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         "test_lifecycle.py::test_only_a_running_container_is_paused_and_a_paused_one_resumed": (
             "resume of a running container succeeds"
         ),
-        "test_process.py::test_a_command_that_cannot_run_is_an_error_that_names_it[/etc/passwd]": "does not say which program",
+        "test_process.py::test_a_command_that_cannot_run_is_an_error_that_names_it[/etc/passwd]": (
+            "does not say which program"
+        ),
         "test_process.py::test_a_command_that_cannot_run_is_an_error_that_names_it[/etc]": "does not say which program",
         "test_process.py::test_a_relative_directory_is_refused": "takes it as relative to the root",
         "test_process.py::test_a_console_socket_without_terminal_is_refused": "ignores the socket",
