@@ -1,7 +1,8 @@
 """`./dev invoke bench`: coso beside crun and runc, interleaved, medians and ratios.
 
-Every case is one whole process, from its start to its exit. Each round runs
-every case once, in a random order: a machine whose speed drifts is fair to
+Every case is one whole process, from its start to its exit, or the three of a
+container's life under an engine: create, start, delete. Each round runs every
+case once, in a random order: a machine whose speed drifts is fair to
 all, and so is what the kernel still has to clean up of the case before.
 """
 
@@ -29,7 +30,8 @@ from provisioning.peers import PEERS
 from provisioning.resource import Change
 
 CONTROLLERS = "/sys/fs/cgroup/unified/cgroup.controllers"
-Cases = dict[str, list[str]]
+Commands = list[list[str]]
+Cases = dict[str, Commands]
 
 
 def main() -> int:
@@ -53,6 +55,7 @@ def main() -> int:
         )
         for title, pause in (("back to back", 0.0), ("spaced by 100 ms", 0.1)):
             _print(title, _measure(cases, given.runs, pause))
+        _print("create, start, delete", _measure(_lives(Path(directory)), given.runs, 0.0))
     return 0
 
 
@@ -82,16 +85,29 @@ def _cases(directory: Path, rootfs: Path) -> Cases:
     coso = [str(directory / "coso"), "run", "-rootfs", str(rootfs), "-network"]
     interpreter = (directory / "coso").read_text().split()[0].removeprefix("#!")
     cases: Cases = {
-        "coso, no network": [*coso, "none", "--", "/bin/true"],
-        "crun": [find("crun"), "run", "--bundle", str(directory), "coso-bench-crun"],
-        "runc": [find("runc"), "run", "--bundle", str(directory), "coso-bench-runc"],
-        "Python alone (-I -S)": [interpreter, "-I", "-S", "-c", "pass"],
+        "coso, no network": [[*coso, "none", "--", "/bin/true"]],
+        "crun": [[find("crun"), "run", "--bundle", str(directory), "coso-bench-crun"]],
+        "runc": [[find("runc"), "run", "--bundle", str(directory), "coso-bench-runc"]],
+        "Python alone (-I -S)": [[interpreter, "-I", "-S", "-c", "pass"]],
     }
     if Path("/proc/sys/net/ipv4/ip_forward").read_text().strip() == "1":
-        cases["coso, network"] = [*coso, str(directory / "cosonet"), "--", "/bin/true"]
+        cases["coso, network"] = [[*coso, str(directory / "cosonet"), "--", "/bin/true"]]
     else:
         print("without the network case: the host does not forward packets (`invoke net-setup`)")
     return cases
+
+
+def _lives(directory: Path) -> Cases:
+    """Create, start and delete, as an engine does it."""
+    programs = {"coso-oci": str(directory / "coso-oci"), "crun": find("crun"), "runc": find("runc")}
+    return {
+        name: [
+            [program, "create", "--bundle", str(directory), f"coso-bench-{name}"],
+            [program, "start", f"coso-bench-{name}"],
+            [program, "delete", "--force", f"coso-bench-{name}"],
+        ]
+        for name, program in programs.items()
+    }
 
 
 def _measure(cases: Cases, runs: int, pause: float) -> dict[str, list[float]]:
@@ -105,12 +121,17 @@ def _measure(cases: Cases, runs: int, pause: float) -> dict[str, list[float]]:
     return times
 
 
-def _time(words: list[str]) -> float:
-    begun = time.perf_counter()
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    spent = (time.perf_counter() - begun) * 1000
-    if done.returncode:
-        raise SystemExit(f"{' '.join(words)} failed: {done.stderr}")
+def _time(commands: Commands) -> float:
+    """Milliseconds of the commands together; what they say goes to a file, which a container may keep open."""
+    spent = 0.0
+    for words in commands:
+        with tempfile.TemporaryFile("w+") as said:
+            begun = time.perf_counter()
+            done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=said, stderr=said, check=False)
+            spent += (time.perf_counter() - begun) * 1000
+            if done.returncode:
+                said.seek(0)
+                raise SystemExit(f"{' '.join(words)} failed: {said.read()}")
     return spent
 
 

@@ -35,7 +35,7 @@ def write(directory: Path, rootfs: Path) -> None:
         "root": {"path": str(rootfs), "readonly": True},
         "hostname": "bench",
         "mounts": [
-            DEV if item.type == "dev" else _mount(item.destination, item.type, item.source, item.options)
+            DEV if item.destination == "/dev" else _mount(item.destination, item.type, item.source, item.options)
             for item in sorted(MOUNTS, key=lambda item: item.destination)
         ],
         "linux": {

@@ -35,7 +35,17 @@ def remove_empty_directories() -> None:
     ):
         for name in locks & set(os.listdir(network)):
             os.unlink(f"{network}/{name}")
-    places = (JOURNALS, USER_RANGES, f"{network}/leases", network, RUN, LAYERS, f"{LIB}/provisioning", LIB)
+    places = (
+        f"{RUN}/oci",
+        JOURNALS,
+        USER_RANGES,
+        f"{network}/leases",
+        network,
+        RUN,
+        LAYERS,
+        f"{LIB}/provisioning",
+        LIB,
+    )
     for place in places:
         try:
             os.rmdir(place)

@@ -15,7 +15,7 @@ from coso.errors import CosoError, UsageError
 from coso.kernel.process import start_time
 from coso.runtime import journal
 from coso.runtime.undo import remove_tree
-from coso.state import RUN, make_directories
+from coso.state import RUN, make_directories, remove_empty_directories
 from coso.value import value
 
 ROOT = f"{RUN}/oci"
@@ -66,9 +66,9 @@ class Place:
 
         What a runtime that was killed left half made is cleared away first.
         """
-        make_directories(os.path.dirname(self.path))
         for _ in range(3):
             try:
+                make_directories(os.path.dirname(self.path))
                 os.mkdir(self.path, 0o711)
                 return journal.open_at(self.journal, self.id)
             except FileExistsError:
@@ -103,6 +103,8 @@ class Place:
         if failures:
             raise CosoError(f"the container {self.id} could not be undone: {'; '.join(failures)}", hint="try again")
         remove_tree(self.path)
+        if os.path.dirname(self.path) == ROOT:
+            remove_empty_directories()
 
     def read(self) -> State:
         """The state; raises CosoError when there is no such container, or none whole."""

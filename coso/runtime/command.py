@@ -114,7 +114,8 @@ def _not_executable(container: str, path: str, number: int) -> CosoError:
     return kind(
         container,
         "execute",
-        f"{path} cannot be executed: {os.strerror(number)}",
+        # In small letters: dockerd tells status 126 by the words "permission denied".
+        f"{path} cannot be executed: {os.strerror(number).lower()}",
         number=number,
         cause=causes.get(number, ""),
     )

@@ -78,10 +78,13 @@ def make_dev(container: Container) -> None:
                 _make_node(container, device)
         _make_links(container.dev, owner, group)
         for name in ("pts", "shm", "mqueue"):
-            os.mkdir(name, 0o755, dir_fd=container.dev)
-            os.chown(name, owner, group, dir_fd=container.dev)
-        if container.spec.process.terminal:
-            os.close(os.open("console", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=container.dev))
+            try:
+                os.mkdir(name, 0o755, dir_fd=container.dev)
+                os.chown(name, owner, group, dir_fd=container.dev)
+            except FileExistsError:
+                continue  # A device was asked for below it, and made the directory.
+        if container.spec.process.terminal and all(item.path != "/dev/console" for item in container.spec.devices):
+            os.mknod("console", stat.S_IFREG | 0o600, dir_fd=container.dev)
             os.chown("console", owner, group, dir_fd=container.dev)
     except OSError as error:
         raise KernelError("mknod", error.errno or 0, "/dev", hint="run as root, with CAP_MKNOD") from None
@@ -93,8 +96,10 @@ def _make_node(container: Container, device: Device) -> None:
     """Make a node on our own /dev, owned as the container sees owners."""
     names = os.path.normpath(device.path).removeprefix("/dev/").split("/")
     for depth in range(1, len(names)):
+        place = "/".join(names[:depth])
         try:
-            os.mkdir("/".join(names[:depth]), 0o755, dir_fd=container.dev)
+            os.mkdir(place, 0o755, dir_fd=container.dev)
+            os.chown(place, container.root_uid, container.root_gid, dir_fd=container.dev)
         except FileExistsError:
             pass
     _mknod(device, "/".join(names), container.dev, container.host_uid(device.uid), container.host_gid(device.gid))

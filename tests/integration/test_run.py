@@ -41,7 +41,7 @@ def test_a_killed_container_is_128_and_the_signal(start) -> None:  # type: ignor
     [
         (["nonsense"], 127, "there is no such command"),
         (["/no/such"], 127, "there is no such command"),
-        (["/etc/passwd"], 126, "cannot be executed: Permission denied"),
+        (["/etc/passwd"], 126, "cannot be executed: permission denied"),
         (["/etc"], 126, "cannot be executed"),
     ],
 )
