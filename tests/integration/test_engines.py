@@ -52,6 +52,7 @@ def engine(request: pytest.FixtureRequest, programs: Path, rootfs: Path) -> Iter
 
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, scratch, ignore_errors=True)
+        stack.callback(host.drop_empty_groups, "libpod_parent/conmon", "libpod_parent")
         stack.callback(host.unmount_below, scratch)
         if request.param == "docker":
             stack.enter_context(_daemon(scratch, str(programs / "coso-oci")))
