@@ -151,6 +151,8 @@ def _plan(here: list[Hierarchy], resources: Resources) -> list[tuple[Hierarchy, 
         for hierarchy in ordered
     ]
     kept = {setting.field for _, settings in plan for setting in settings}
+    if "cpu.quota" in kept:
+        kept.add("cpu.period")  # One file of v2 keeps both.
     for setting in (*wanted[1], *wanted[2]):
         if setting.field not in kept:
             raise _no_controller(setting.field, setting.controller)

@@ -454,3 +454,9 @@ def test_limits_in_systemds_words() -> None:
 @pytest.mark.parametrize(("quota", "period", "told"), [(-1, 1000, -1), (50000, 100000, 500000), (1, 100000, 10000)])
 def test_a_quota_is_rounded_up_to_whole_percents(quota: int, period: int, told: int) -> None:
     assert systemd.per_second(quota, period) == told
+
+
+def test_one_file_of_v2_keeps_quota_and_period() -> None:
+    here = [Hierarchy(2, "/sys/fs/cgroup", ("cpu", "memory", "pids"))]
+    (_, settings), *_ = cgroups._plan(here, Resources(cpu=Cpu(quota=20_000, period=100_000)))
+    assert [(setting.file, setting.text) for setting in settings] == [("cpu.max", "20000 100000")]
