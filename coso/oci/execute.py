@@ -145,6 +145,9 @@ def _help(container: Container, init: int, root: int, *, detach: bool) -> None:
         for kind in kinds:
             flags |= KINDS[kind]
         membership = container.membership
+        affinity = spec.process.exec_cpu_affinity
+        if affinity and affinity.initial:
+            os.sched_setaffinity(0, affinity.initial)
         for fd in membership.tasks if membership else ():
             os.write(fd, b"0")
         process.setns(init, flags)
@@ -174,6 +177,10 @@ def _become(container: Container, *, detach: bool) -> None:
             console.TERMINAL if spec.process.terminal else console.INPUT,
             *plan.in_any_process(spec),
         ]
+        # Entering the groups has reset it, or not, as the kernel's version has it: what is final is said again.
+        affinity = spec.process.exec_cpu_affinity
+        if affinity and affinity.final:
+            os.sched_setaffinity(0, affinity.final)
         steps.execute(ours, container)
         if detach:
             prctl(process.PR_SET_PDEATHSIG, 0)
