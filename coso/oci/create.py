@@ -113,7 +113,7 @@ def make(
         _configure(container, place, wishes, outlives=outlives)
         replace_file(place.config, text.decode())
         prepare(container)
-        _hand_out(container, wishes)
+        hand_out(container, wishes.console_socket, wishes.pid_file)
         place.write(_state(container, wishes))
         return container
     except (steps.FailedStep, OSError) as failure:
@@ -158,17 +158,17 @@ def _cgroup_path(spec: Spec, container: str, manager: str) -> str:
     return spec.cgroups_path.strip("/") or container
 
 
-def _hand_out(container: Container, wishes: Wishes) -> None:
+def hand_out(container: Container, console_socket: str, pid_file: str) -> None:
     """Give the terminal to whoever listens for it, and the number of the process to whoever reads it."""
-    if container.terminal >= 0 and wishes.console_socket:
-        send_terminal(wishes.console_socket, container.terminal)
+    if container.terminal >= 0 and console_socket:
+        _send_terminal(console_socket, container.terminal)
         os.close(container.terminal)
         container.terminal = -1
-    if wishes.pid_file:
-        replace_file(wishes.pid_file, str(container.pid))
+    if pid_file:
+        replace_file(pid_file, str(container.pid))
 
 
-def send_terminal(path: str, terminal: int) -> None:
+def _send_terminal(path: str, terminal: int) -> None:
     """Send a terminal's master over the engine's socket (runc's docs/terminals.md, "Detached")."""
     import socket
 

@@ -14,8 +14,8 @@ from coso.cgroups import hierarchies, join
 from coso.errors import CosoError, KernelError
 from coso.kernel import process
 from coso.kernel.process import PR_SET_DUMPABLE, pidfd_open, prctl, start_time
-from coso.oci.create import check_console, send_terminal
-from coso.oci.store import Place, State, replace_file
+from coso.oci.create import check_console, hand_out
+from coso.oci.store import Place, State
 from coso.runtime import channel, child, command, console, plan, security, user
 from coso.runtime.container import Container
 from coso.runtime.namespaces import KINDS
@@ -75,7 +75,7 @@ def execute(place: Place, spec: Spec, wanted: Process, wishes: ExecWishes, warn:
         container.filter, container.filter_flags = security.filter_for(inside)
         _make(container, state, wishes)
         await_ready(container)
-        _hand_out(container, wishes)
+        hand_out(container, wishes.console_socket, wishes.pid_file)
         let_go(container)
     except (steps.FailedStep, OSError) as failure:
         _give_up(container)
@@ -196,12 +196,3 @@ def _become(container: Container, *, detach: bool) -> None:
     except BaseException as error:
         child.report(container, "execute", error)
     os._exit(125)
-
-
-def _hand_out(container: Container, wishes: ExecWishes) -> None:
-    if container.terminal >= 0 and wishes.console_socket:
-        send_terminal(wishes.console_socket, container.terminal)
-        os.close(container.terminal)
-        container.terminal = -1
-    if wishes.pid_file:
-        replace_file(wishes.pid_file, str(container.pid))
