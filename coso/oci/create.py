@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from coso import steps
-from coso.errors import CosoError, MissingError, SpecError, UsageError
+from coso.errors import CosoError, MissingError, UsageError
 from coso.kernel.process import start_time
 from coso.oci.store import Place, State, replace_file
 from coso.runtime import channel, hooks
@@ -50,8 +50,6 @@ def read_bundle(wishes: Wishes, warn: Callable[[str], None] | None = None) -> tu
             f"{path} cannot be read: {error.strerror}", hint="`coso-oci spec` writes an example there"
         ) from None
     spec = replace(read(text, bundle=bundle, warn=warn), systemd=wishes.cgroup_manager == "systemd")
-    if spec.net_devices:
-        raise SpecError("linux.netDevices: moving network interfaces into a container is not supported yet")
     if warn:
         _warn_of_what_cannot_be(spec, warn)
     if not os.path.isdir(spec.root.path):

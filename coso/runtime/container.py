@@ -53,6 +53,8 @@ class Container:
         # The container's root in the child, and the parent's side of its terminal.
         self.root = -1
         self.terminal = -1
+        # Its network namespace, held open by the parent while interfaces could still come back.
+        self.network_namespace = -1
         self.ready = False
         self.filter = b""
         self.filter_flags = 0

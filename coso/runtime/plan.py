@@ -106,7 +106,21 @@ def ids(spec: Spec) -> list[Step]:
     return [
         *([user.MAP] if "user" in spec.namespaces else [user.READ] if _has(spec, "user") else []),
         *([process.OOM] if spec.process.oom_score_adj is not None else []),
+        *_interfaces(spec),
     ]
+
+
+def _interfaces(spec: Spec) -> list[Step]:
+    if not spec.net_devices:
+        return []
+    from coso.runtime import netdevices
+
+    return [netdevices.MOVE]
+
+
+def awaits_ids(spec: Spec) -> bool:
+    """Whether the child can do nothing before the runtime has done those steps; parameters may name interfaces."""
+    return _has(spec, "user") or bool(spec.net_devices)
 
 
 def roots(spec: Spec) -> list[Step]:
@@ -136,7 +150,8 @@ def in_child(spec: Spec) -> list[Step]:
     return [
         *([handover.GROUPS] if spec.systemd else []),
         cgroup.ENTER,
-        *([handover.IDS, user.ROOT] if _has(spec, "user") else []),
+        *([handover.IDS] if awaits_ids(spec) else []),
+        *([user.ROOT] if _has(spec, "user") else []),
         *([uts.NAMES] if "uts" in own or spec.hostname or spec.domainname else []),
         *([net.PREPARE] if "network" in own else []),
         *([process.SYSCTL] if spec.sysctl else []),

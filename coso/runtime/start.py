@@ -100,6 +100,7 @@ def prepare(container: Container, explain: Explainer | None = None) -> None:
     steps.execute(plan.ids(spec), container, observe)
     if container.has("user"):
         console.give_pipes(container)
+    if plan.awaits_ids(spec):
         handover.give_ids(container)
     steps.execute(plan.roots(spec), container, observe)
     handover.give_root(container)
@@ -107,6 +108,10 @@ def prepare(container: Container, explain: Explainer | None = None) -> None:
     handover.give_files(container)
     steps.execute(plan.network(spec), container, observe)
     await_ready(container, explain)
+    if spec.net_devices:
+        from coso.runtime import netdevices
+
+        netdevices.settle(container)
 
 
 def await_ready(container: Container, explain: Explainer | None = None) -> None:

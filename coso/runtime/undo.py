@@ -169,6 +169,13 @@ def stop_unit(name: str) -> None:
     systemd.stop_unit(name)
 
 
+def return_interface(held: str, namespace: str, inside: str, outside: str) -> None:
+    """Bring a network interface back from a container that did not come to be."""
+    from coso.runtime import netdevices
+
+    netdevices.give_back(held, namespace, inside, outside)
+
+
 ACTIONS: dict[str, Callable[..., None]] = {
     "kill": kill,
     "release-network": release_network,
@@ -176,6 +183,7 @@ ACTIONS: dict[str, Callable[..., None]] = {
     "remove-cgroup-if-empty": remove_cgroup_if_empty,
     "remove-link": remove_link,
     "remove-tree": remove_tree,
+    "return-interface": return_interface,
     "stop-unit": stop_unit,
     "unmount": unmount,
 }

@@ -1,8 +1,7 @@
 """What coso implements, as runtime callers ask for it (features.md, features-linux.md).
 
-It says what the runtime knows, not what this machine can do.  Fields that
-came after the version given as the highest may not be in it: `netDevices`,
-which is read all the same, is of 1.3.
+It says what the runtime knows, not what this machine can do.  `netDevices`
+is of version 1.3, and known all the same.
 """
 
 from __future__ import annotations
@@ -39,6 +38,7 @@ def features() -> dict[str, object]:
             "selinux": {"enabled": True},
             "intelRdt": {"enabled": False},
             "mountExtensions": {"idmap": {"enabled": True}},
+            "netDevices": {"enabled": True},
         },
         "annotations": {"coso.version": __version__},
         "potentiallyUnsafeConfigAnnotations": [],

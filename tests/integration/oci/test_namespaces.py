@@ -199,3 +199,53 @@ def test_a_new_network_has_loopback_up_and_nothing_else(bundle: Bundle) -> None:
     assert bundle.output("ls /sys/class/net; ip -4 -o addr show dev lo").split()[0] == "lo"
     assert "127.0.0.1/8" in bundle.output("ip -4 -o addr show dev lo")
     bundle.output("ping -c1 -W1 127.0.0.1 || nc -l -p 1000 & sleep 0.1; nc -z 127.0.0.1 1000; true")
+
+
+@pytest.fixture
+def interface() -> Iterator[str]:
+    """An interface that is up and has an address."""
+    name = f"oci{os.getpid() % 10**6}"
+    made = f"link add {name} type veth peer {name}-peer"
+    for words in (made, f"addr add 192.0.2.7/28 dev {name}", f"link set {name} up"):
+        subprocess.run(["ip", *words.split()], check=True)
+    yield name
+    # The other end: the kernel removes both, wherever the one has gone.
+    subprocess.run(["ip", "link", "delete", f"{name}-peer"], check=False, stderr=subprocess.DEVNULL)
+
+
+def _interfaces() -> list[str]:
+    return os.listdir("/sys/class/net")
+
+
+def test_an_interface_moves_with_its_address_and_is_up(bundle: Bundle, interface: str) -> None:
+    bundle.linux["netDevices"] = {interface: {"name": "inner0"}}
+    bundle.up()
+    found = bundle.exec("ip", "addr", "show", "inner0").ok().out
+    assert "192.0.2.7/28" in found and ",UP" in found
+    assert interface not in _interfaces()
+
+
+def test_parameters_may_name_a_moved_interface(bundle: Bundle, interface: str) -> None:
+    bundle.linux["netDevices"] = {interface: {}}
+    bundle.linux["sysctl"] = {f"net.ipv4.conf.{interface}.forwarding": "1"}
+    assert bundle.output(f"cat /proc/sys/net/ipv4/conf/{interface}/forwarding") == "1"
+
+
+def test_an_interface_comes_back_when_create_fails(bundle: Bundle, interface: str) -> None:
+    bundle.linux["netDevices"] = {interface: {"name": "inner0"}}
+    bundle.mount("/data", "/no/such/source")
+    bundle.refused()
+    assert interface in _interfaces()
+    shown = subprocess.run(["ip", "addr", "show", interface], check=True, capture_output=True, text=True).stdout
+    assert "192.0.2.7/28" in shown and ",UP" in shown
+
+
+def test_an_interface_that_is_not_there_is_an_error(bundle: Bundle) -> None:
+    bundle.linux["netDevices"] = {"nosuch0": {}}
+    assert "nosuch0" in bundle.refused()
+
+
+def test_an_interface_needs_a_network_of_ones_own(bundle: Bundle, interface: str) -> None:
+    bundle.without("network").linux["netDevices"] = {interface: {}}
+    bundle.refused()
+    assert interface in _interfaces()
