@@ -6,6 +6,7 @@ import os
 import sys
 
 from coso.errors import PrivilegeError
+from coso.oci import store
 from coso.runtime.gc import collect
 
 
@@ -17,10 +18,12 @@ def main(words: list[str]) -> int:
     if os.geteuid() != 0:
         raise PrivilegeError("coso gc needs root", hint="run it with sudo")
     collected = collect()
-    for container in collected.containers:
+    half_made, failures = store.collect()
+    for container in (*collected.containers, *half_made):
         sys.stdout.write(f"removed {container}\n")
     if collected.strays:
         sys.stdout.write(f"removed what no container claims: {collected.strays} of range, layer, lease or network\n")
-    for failure in collected.failures:
+    failures += collected.failures
+    for failure in failures:
         sys.stderr.write(f"coso: not undone: {failure}\n")
-    return 1 if collected.failures else 0
+    return 1 if failures else 0

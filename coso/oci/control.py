@@ -108,7 +108,8 @@ def kill(place: Place, text: str, *, everyone: bool = False) -> None:
         members.kill_all(state.cgroup, hierarchies(), number)
         return
     if place.status(state) == "stopped" or not send(state, number):
-        raise CosoError(f"container {place.id} is not running: its process has ended", hint="`delete` removes it")
+        # containerd knows by the words `container not running` that there is nothing left to kill.
+        raise CosoError(f"container not running: the process of {place.id} has ended", hint="`delete` removes it")
     if number == SIGKILL and "pid" not in saved_spec(place).namespaces:
         # Without a PID namespace of its own the others would outlive its first process.
         members.kill_all(state.cgroup, hierarchies(), number)

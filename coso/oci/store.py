@@ -74,21 +74,11 @@ class Place:
             except FileExistsError:
                 if os.path.exists(f"{self.path}/state.json"):
                     break
-                self._clear_half_made()
+                if held := self.half_made(wait=True):
+                    self.remove(held)
             except FileNotFoundError:
                 continue
         raise CosoError(f"a container with the id {self.id} exists already", hint=f"`coso-oci delete {self.id}`")
-
-    def _clear_half_made(self) -> None:
-        """Wait for whoever makes it; if that one is dead, undo its work."""
-        try:
-            held = self.lock()
-        except CosoError:
-            return
-        if os.path.exists(f"{self.path}/state.json"):
-            held.close()
-            return
-        self.remove(held)
 
     def lock(self) -> journal.Journal:
         """Hold the lock; raises CosoError when there is no such container."""
@@ -105,6 +95,20 @@ class Place:
         remove_tree(self.path)
         if os.path.dirname(self.path) == ROOT:
             remove_empty_directories()
+
+    def half_made(self, *, wait: bool) -> journal.Journal | None:
+        """The lock of a container that a runtime which is dead left half made, or None.
+
+        With `wait`, one that is being made is waited for.
+        """
+        try:
+            held = journal.open_at(self.journal, self.id, wait=wait)
+        except OSError:
+            return None
+        if os.path.exists(f"{self.path}/state.json"):
+            held.close()
+            return None
+        return held
 
     def read(self) -> State:
         """The state; raises CosoError when there is no such container, or none whole."""
@@ -136,6 +140,19 @@ class Place:
         if state.cgroup and members.is_frozen(state.cgroup, hierarchies()):
             return "paused"
         return "created" if os.path.exists(self.gate) else "running"
+
+
+def collect(root: str = ROOT) -> tuple[list[str], list[str]]:
+    """Take back what killed runtimes left half made: the ids, and what could not be undone."""
+    removed, failures = [], []
+    for place in all_places(root):
+        if held := place.half_made(wait=False):
+            try:
+                place.remove(held)
+                removed.append(place.id)
+            except CosoError as error:
+                failures.append(error.message)
+    return removed, failures
 
 
 def missing(container: str) -> CosoError:

@@ -73,13 +73,18 @@ def create() -> Journal:
         os.close(fd)
 
 
-def open_at(path: str, container: str) -> Journal:
+def open_at(path: str, container: str, *, wait: bool = True) -> Journal:
     """The journal of a container that outlives its runtime, locked once nobody else holds it; made where missing.
 
-    Raises FileNotFoundError when the container has gone meanwhile.
+    Raises FileNotFoundError when the container has gone meanwhile, and without
+    `wait` BlockingIOError when somebody is busy with it.
     """
     fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    fcntl.lockf(fd, fcntl.LOCK_EX)
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise
     if os.fstat(fd).st_nlink == 0:
         os.close(fd)
         raise FileNotFoundError(path)

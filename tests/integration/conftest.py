@@ -222,7 +222,13 @@ def leftovers() -> list[str]:
 
 def _of_coso() -> list[str]:
     found: list[str] = []
-    for directory in (state.JOURNALS, state.USER_RANGES, state.LAYERS, f"{state.RUN}/network/leases"):
+    for directory in (
+        state.JOURNALS,
+        state.USER_RANGES,
+        state.LAYERS,
+        f"{state.RUN}/oci",
+        f"{state.RUN}/network/leases",
+    ):
         found += [f"{directory}/{name}" for name in os.listdir(directory)] if os.path.isdir(directory) else []
     found += [
         f"mount {line.split()[4]}" for line in Path("/proc/self/mountinfo").read_text().splitlines() if STATE in line
