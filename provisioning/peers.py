@@ -13,6 +13,7 @@ PEERS: tuple[Package, ...] = tuple(
         ("podman", "podman"),
         ("netavark", "netavark"),  # podman's network, which Debian only recommends
         ("iptables", "iptables"),  # netavark needs it
+        ("catatonit", "catatonit"),  # podman run --init
         ("docker.io", "dockerd"),
         ("systemd-container", "systemd-nspawn"),
         ("lxc", "lxc-execute"),

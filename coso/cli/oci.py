@@ -44,6 +44,7 @@ class Caller:
 
         self.root = os.path.abspath(given.last("root", ROOT))
         self.log = given.last("log")
+        self.warns = True
         self.json = given.last("log-format", "text") == "json"
         self.level = "debug" if given.on("debug") else given.last("log-level", "warn")
         self.manager = "systemd" if given.on("systemd-cgroup") else given.last("cgroup-manager", "cgroupfs")
@@ -55,12 +56,16 @@ class Caller:
             if answer not in known:
                 raise UsageError(f"--{name} {answer!r} is not known", hint=f"one of {', '.join(known)}")
 
+    def spare_the_container(self) -> None:
+        """Warn on a terminal and in the log only: standard error becomes the container's, and so part of its log."""
+        self.warns = sys.stderr.isatty()
+
     def say(self, level: str, message: str) -> None:
         """Write a line to the log; to standard error too when there is none, or for an error."""
         if LEVELS.index(level) < LEVELS.index(self.level):
             return
         line = " ".join(message.split("\n"))
-        if level == "error" or not self.log:
+        if level == "error" or (self.warns and not self.log):
             sys.stderr.write(f"coso-oci: {message}\n" if level == "error" else f"coso-oci: {level}: {line}\n")
         if self.log:
             self._append(level, line)

@@ -91,6 +91,7 @@ def create(caller: Caller, given: Words) -> int:
     from coso.oci.create import create
 
     _protect(given)
+    caller.spare_the_container()
     create(caller.root, given.rest[0], _wishes(caller, given), caller.warn)
     return 0
 
@@ -188,6 +189,7 @@ def execute(caller: Caller, given: Words) -> int:
         cgroup=given.last("cgroup"),
         ignore_paused=given.on("ignore-paused"),
     )
+    caller.spare_the_container()
     return execute(place, spec, wanted, wishes, lambda text: caller.say("info", text))
 
 

@@ -25,6 +25,7 @@ from coso.errors import KernelError
 # those from 424 on are the same on every architecture.
 NUMBERS = {
     "bpf": 321,
+    "capget": 125,
     "capset": 126,
     "clone3": 435,
     "close_range": 436,

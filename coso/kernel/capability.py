@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-from _struct import pack
+from _struct import pack, unpack
 
-from coso.kernel.call import call, raw
+from coso.kernel.call import buffer, call, raw
 from coso.kernel.process import (
     PR_CAP_AMBIENT,
     PR_CAP_AMBIENT_CLEAR_ALL,
@@ -37,8 +37,19 @@ def mask(names: tuple[str, ...]) -> int:
 
 def permitted() -> tuple[str, ...]:
     """The names of the caller's own permitted capabilities: the most it can give away."""
-    with open("/proc/self/status") as file:
-        bits = next(int(line.split()[1], 16) for line in file if line.startswith("CapPrm:"))
+    return names(permitted_mask())
+
+
+def permitted_mask() -> int:
+    """The caller's own permitted set (capget(2))."""
+    data = bytearray(24)
+    call("capget", pack("Ii", _VERSION_3, 0), buffer(data))
+    words = unpack("6I", data)
+    return int(words[1] | words[4] << 32)
+
+
+def names(bits: int) -> tuple[str, ...]:
+    """The names of a bit set."""
     return tuple(name for name, number in NUMBERS.items() if bits >> number & 1)
 
 

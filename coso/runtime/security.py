@@ -82,26 +82,37 @@ def become_user(container: Container) -> None:
     capability.limit_bounding(capability.mask(sets.bounding))
     _set_groups(account.groups)
     os.setresgid(account.gid, account.gid, account.gid)
-    if account.uid != 0 and sets.ambient:
+    if account.uid != 0:
         prctl(PR_SET_KEEPCAPS, 1)
     os.setresuid(account.uid, account.uid, account.uid)
-    if account.uid == 0 or sets.ambient:
-        masks = (sets.effective, sets.permitted, sets.inheritable)
-        try:
-            capability.capset(*(capability.mask(names) for names in masks))
-        except KernelError as error:
-            lacking = sorted(set(sets.permitted) - set(capability.permitted()))
-            cause = f"the caller itself lacks {', '.join(lacking)}" if lacking else ""
-            raise KernelError("capset", error.errno, cause=cause, hint="leave these out of --cap-add") from None
-        # The kernel raises only what is permitted and inheritable; of others the reader of the configuration is warned.
-        raised = capability.mask(sets.ambient) & capability.mask(sets.permitted) & capability.mask(sets.inheritable)
-        capability.set_ambient(raised)
-    else:
-        capability.capset(0, 0, 0)
+    masks = [capability.mask(names) for names in (sets.effective, sets.permitted, sets.inheritable)]
+    granted = _grant(container, *masks)
+    # The kernel raises only what is permitted and inheritable; of others the reader of the configuration is warned.
+    capability.set_ambient(capability.mask(sets.ambient) & masks[1] & masks[2] & granted)
     container.home = account.home
     if container.gate is None:
         # After the change of user, which clears it: the container ends with its runtime, however that ends.
         prctl(PR_SET_PDEATHSIG, SIGKILL)
+
+
+def _grant(container: Container, effective: int, permitted: int, inheritable: int) -> int:
+    """Set three of the sets; the capabilities that there are.
+
+    What the runtime itself lacks is left out for an engine, and said (OCI
+    config.md "Linux Process", capabilities); a person gets an error.
+    """
+    try:
+        capability.capset(effective, permitted, inheritable)
+        return permitted
+    except KernelError as error:
+        own = capability.permitted_mask()
+        lacking = ", ".join(capability.names((effective | permitted | inheritable) & ~own))
+        if not lacking or not container.clamps:
+            cause = f"the caller itself lacks {lacking}" if lacking else ""
+            raise KernelError("capset", error.errno, cause=cause, hint="leave these out of --cap-add") from None
+    capability.capset(effective & own, permitted & own, inheritable & own)
+    container.theirs.send("warn", f"process.capabilities: {lacking} cannot be granted: the runtime itself lacks them")
+    return permitted & own
 
 
 def _set_groups(groups: list[int]) -> None:

@@ -104,7 +104,7 @@ def _posix(name: str) -> Iterator[None]:
 @contextmanager
 def _all_capabilities_inheritable() -> Iterator[None]:
     """What some callers do (CVE-2022-29162): every capability is inheritable and ambient."""
-    own = capability.mask(capability.permitted())
+    own = capability.permitted_mask()
     capability.capset(own, own, own)
     capability.set_ambient(own)
     try:
