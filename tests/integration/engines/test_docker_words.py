@@ -61,11 +61,13 @@ def test_a_filter_of_system_calls_is_in_force(engine: Docker) -> None:
 def test_every_privilege(engine: Docker, place: Place) -> None:
     look = "grep CapEff /proc/self/status"
     found = words(engine.run("--privileged", f"mount -t tmpfs none /mnt && {look}; ls /dev | wc -l"))
-    assert found[:2] == place.ok(look).split() and int(found[2]) > 20
+    # Every engine knows the capabilities up to Linux 5.7's; nobody gives what this machine's root lacks.
+    known = (1 << 38) - 1 & int(place.ok(look).split()[1], 16)
+    assert int(found[1], 16) & known == known and int(found[2]) > 20
 
 
 def test_a_program_that_reaps_is_process_1(engine: Docker) -> None:
-    assert words(engine.run("--init", "cat /proc/1/comm"))[0] in ("catatonit", "docker-init")
+    assert words(engine.run("--init", "cat /proc/1/comm"))[0] in ("podman-init", "docker-init")
 
 
 def test_what_it_prints_is_its_log(engine: Docker) -> None:
