@@ -21,6 +21,7 @@ from coso.launcher import ROOT
 STATE = f"{ROOT}/.vagrant"
 CACHE = f"{ROOT}/vagrant/.cache"
 SSH_CONFIG = f"{STATE}/ssh-config"
+GUEST_TESTS = ("tests/integration/test_machine.py", "tests/integration/engines")
 BOX = "coso-VAGRANTSLASH-debian12"
 # The guest's interpreter and the oldest C libraries that its wheels may ask for.
 GUEST = "--only-binary=:all: --implementation=cp --python-version=3.11".split()
@@ -43,7 +44,7 @@ def test(junit: str = "") -> int:
         raise MissingError("no virtual machine is up", hint="bring one up: ./dev invoke vm-up")
     _must("vagrant", "rsync", *_plain())
     report = [f"--junit-xml={os.path.abspath(junit)}"] if junit else []
-    return _run(sys.executable, "-m", "pytest", "tests/integration/test_machine.py", f"--hosts={host}", *report)
+    return _run(sys.executable, "-m", "pytest", *GUEST_TESTS, f"--hosts={host}", *report)
 
 
 def down() -> int:

@@ -108,8 +108,6 @@ def test_a_port_of_the_host_leads_into_a_container(engine: Docker, place: Place)
 
 
 def test_limits_are_changed_while_it_runs(engine: Docker, place: Place) -> None:
-    if engine.name == "podman":
-        pytest.skip("podman 4.3 changes limits through crun's own words only")
     try:
         assert engine.start("life", "--memory=64m", "exec sleep 100").rc == 0
         done = engine("update --memory=96m --memory-swap=96m --cpus=0.25 life")
