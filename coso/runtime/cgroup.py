@@ -12,12 +12,26 @@ from coso.steps import Step
 
 def create(container: Container) -> None:
     """Make the groups and set the limits, unless the caller sees to groups itself."""
+    container.hierarchies = cgroups.hierarchies()
     if not container.cgroup:
         return
-    container.hierarchies = cgroups.hierarchies()
     container.membership = cgroups.create(
         container.cgroup, container.hierarchies, container.spec.resources, container.journal.record
     )
+    _hand_over(container)
+
+
+def _hand_over(container: Container) -> None:
+    """Give the group to the container's user where it sees nothing but its own, and may write there."""
+    spec = container.spec
+    shown = any(
+        item.source == "cgroup" and item.destination == "/sys/fs/cgroup" and "ro" not in item.options
+        for item in spec.mounts
+    )
+    if shown and "cgroup" in spec.namespaces and (owner := container.host_uid(spec.process.user.uid)) != 0:
+        from coso.cgroups.delegate import delegate
+
+        delegate(container.cgroup, container.hierarchies, owner)
 
 
 def enter(container: Container) -> None:
@@ -47,6 +61,7 @@ def make_unit(container: Container) -> None:
     container.membership = cgroups.create(
         container.cgroup, container.hierarchies, resources, container.journal.record, existing=True
     )
+    _hand_over(container)
 
 
 UNIT = Step(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 
-from coso.cgroups import Membership
+from coso.cgroups import Membership, hierarchies
 from coso.runtime.container import Container
 from coso.steps import Step
 
@@ -98,6 +98,7 @@ def give_groups(container: Container) -> None:
 def await_groups(container: Container) -> None:
     """Take over what opens the control groups."""
     container.membership = Membership(tuple(_receive(container)[1]), -1)
+    container.hierarchies = hierarchies()
 
 
 def run_hooks(container: Container) -> None:

@@ -135,7 +135,7 @@ def podman(place: Place, runtime: str) -> Iterator[Engine]:
     words = f"podman {places} --runtime={runtime}"
     if RUNTIME != "coso":
         # podman asks for a million open files; others fail where root may not raise the limit.
-        place.ok("printf '[containers]\\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\\n' > limits")
+        place.ok('printf \'[containers]\\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\\n\' > limits')
         words = f"CONTAINERS_CONF={place.directory}/limits {words}"
     place.ok(f"tar -C rootfs -c . | {words} import - {IMAGE}")
     yield Docker("podman", words, "", place.sh)
