@@ -112,6 +112,16 @@ def create(
     return Membership(tuple(tasks), unified)
 
 
+def enter(membership: Membership) -> None:
+    """Bring this process into its groups; before it leaves its cgroup namespace, whose edge v2 lets nobody cross."""
+    for fd in membership.tasks:
+        os.write(fd, b"0")
+    if membership.unified >= 0:
+        fd = os.open("cgroup.procs", os.O_WRONLY | os.O_CLOEXEC, dir_fd=membership.unified)
+        os.write(fd, b"0")
+        os.close(fd)
+
+
 def update(path: str, here: list[Hierarchy], resources: Resources) -> None:
     """Set the limits of groups that are there; raise LimitError with the field that failed.
 
@@ -314,3 +324,20 @@ def out_of_memory_kills(path: str) -> int:
         file = "memory.oom_control" if hierarchy.version == 1 else "memory.events"
         return table(f"{hierarchy.path}/{path}/{file}").get("oom_kill", 0)
     return 0
+
+
+def check_memory(path: str) -> None:
+    """Raise LimitError when a group's processes wait for memory that nobody will free.
+
+    Without the OOM killer the kernel stops them instead (v1 only,
+    Documentation/admin-guide/cgroup-v1/memory.rst, "OOM Control").
+    """
+    for hierarchy in hierarchies():
+        if hierarchy.version == 2 or "memory" not in hierarchy.controllers:
+            continue
+        if table(f"{hierarchy.path}/{path}/memory.oom_control").get("under_oom"):
+            raise LimitError(
+                "the container's first process waits for memory, and would wait forever",
+                cause="the memory limit is too small to start in, and disableOOMKiller is set",
+                hint="raise linux.resources.memory.limit, or let the OOM killer work",
+            )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 
-from coso import quickjson
+from coso import cgroups, quickjson
 from coso.cgroups import hierarchies, members
-from coso.errors import CosoError, KernelError, UsageError
+from coso.errors import CosoError, KernelError, LimitError, UsageError
 from coso.kernel.process import pidfd_open, pidfd_send_signal, start_time
 from coso.oci.store import Place, State, is_alive
 from coso.runtime import channel
@@ -56,6 +56,7 @@ def start(place: Place, warn: Warn) -> None:
         if (status := place.status(state)) != "created":
             raise CosoError(f"container {place.id} cannot be started: it is {status}, not created")
         conversation = channel.connect(place.gate)
+        conversation.watch(lambda: _check_memory(state))
         conversation.send("go")
         os.unlink(place.gate)
         while (message := conversation.receive()) is not None:
@@ -66,6 +67,15 @@ def start(place: Place, warn: Warn) -> None:
         run_poststart(place, state, warn)
     finally:
         held.close()
+
+
+def _check_memory(state: State) -> None:
+    """Raise LimitError, and end the process, when it waits for memory in vain; it cannot be told anything else."""
+    try:
+        cgroups.check_memory(state.cgroup)
+    except LimitError:
+        send(state, SIGKILL)
+        raise
 
 
 def run_poststart(place: Place, state: State, warn: Warn) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from coso import steps
-from coso.cgroups import hierarchies, join
+from coso.cgroups import enter, hierarchies, join
 from coso.errors import CosoError, KernelError
 from coso.kernel import process
 from coso.kernel.process import PR_SET_DUMPABLE, pidfd_open, prctl, start_time
@@ -148,13 +148,13 @@ def _help(container: Container, init: int, root: int, *, detach: bool) -> None:
         affinity = spec.process.exec_cpu_affinity
         if affinity and affinity.initial:
             os.sched_setaffinity(0, affinity.initial)
-        for fd in membership.tasks if membership else ():
-            os.write(fd, b"0")
+        if membership:
+            enter(membership)
         process.setns(init, flags)
         if "mount" not in kinds or container.no_pivot:
             os.fchdir(root)
             os.chroot(".")
-        pid = process.clone_sibling(0, membership.unified if membership else -1)
+        pid = process.clone_sibling(0)
         if pid == 0:
             _become(container, detach=detach)
         container.theirs.send("cloned", pid)

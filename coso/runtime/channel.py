@@ -15,10 +15,13 @@ from _struct import calcsize, pack, unpack
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from collections.abc import Callable
 
     Message = tuple[str, list[str], list[int]]
 
 _SEPARATOR = "\x1f"
+# Seconds between two looks at a peer that says nothing.
+PATIENCE = 0.5
 _LARGEST = 65536
 _MOST_DESCRIPTORS = 253
 
@@ -28,6 +31,12 @@ class Channel:
 
     def __init__(self, end: socket) -> None:
         self._end = end
+        self._watch: Callable[[], None] | None = None
+
+    def watch(self, look: Callable[[], None]) -> None:
+        """Look now and then, while a message is awaited, whether the other side can still speak; it may raise."""
+        self._watch = look
+        self._end.settimeout(PATIENCE)
 
     def send(self, kind: str, *words: object, fds: tuple[int, ...] = ()) -> None:
         """Send a message; a peer that is gone is no error, its end is noticed by receive."""
@@ -42,10 +51,15 @@ class Channel:
     def receive(self) -> Message | None:
         """The next message, or None at the end of the conversation."""
         room = _MOST_DESCRIPTORS * calcsize("i") + 16
-        try:
-            data, ancillary, _, _ = self._end.recvmsg(_LARGEST, room, MSG_CMSG_CLOEXEC)
-        except ConnectionResetError:
-            return None
+        while True:
+            try:
+                data, ancillary, _, _ = self._end.recvmsg(_LARGEST, room, MSG_CMSG_CLOEXEC)
+                break
+            except ConnectionResetError:
+                return None
+            except TimeoutError:
+                if self._watch:
+                    self._watch()
         if not data:
             return None
         kind, *words = data.decode(errors="surrogateescape").split(_SEPARATOR)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from fcntl import ioctl
 
+from coso.cgroups import enter
 from coso.errors import CosoError, KernelError
 from coso.kernel import process
 from coso.runtime import user
@@ -83,9 +84,11 @@ def _help(
     try:
         if "time" in container.spec.namespaces:
             set_offsets(container)
+        if container.membership and container.joins("cgroup"):
+            enter(container.membership)
         for fd, kind in entries:
             process.setns(fd, kind)
-        unified = container.membership.unified if container.membership else -1
+        unified = container.membership.unified if container.membership and not container.joins("cgroup") else -1
         pid = process.clone_sibling(flags, unified)
         if pid == 0:
             first_process(container)

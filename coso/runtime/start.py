@@ -11,7 +11,7 @@ import _signal
 import os
 import sys
 
-from coso import steps
+from coso import cgroups, steps
 from coso.errors import CosoError, KernelError, PrivilegeError, StartError, from_os_error
 from coso.kernel.process import start_time
 from coso.runtime import channel, child, console, handover, hooks, journal, net, plan, security
@@ -94,6 +94,8 @@ def prepare(container: Container, explain: Explainer | None = None) -> None:
     steps.execute([plan.clone(spec, child.run)], container, observe)
     container.theirs.close()
     container.journal.record("kill", str(container.pid), str(start_time(container.pid)))
+    if spec.resources.memory.disable_oom_killer:
+        container.ours.watch(lambda: cgroups.check_memory(container.cgroup))
     if spec.systemd:
         steps.execute(plan.groups(spec), container, observe)
         handover.give_groups(container)

@@ -140,9 +140,12 @@ def _hooks(fields: Fields) -> Hooks:
 
 
 def _hook(fields: Fields) -> Hook:
+    args = fields.texts("args")
+    if args and not args[0]:
+        raise fields.wrong("args[0]", "empty; the name of the program is wanted")
     return Hook(
         path=fields.path("path"),
-        args=fields.texts("args"),
+        args=args,
         env=environment(fields),
         timeout=fields.number_or("timeout", 1, LONGEST_TIMEOUT, None),
     )

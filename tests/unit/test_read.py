@@ -415,6 +415,7 @@ def test_what_is_not_said_is_not_done() -> None:
         ("mounts.2.uidMappings.0.size", 0, "mounts[2].uidMappings[0].size: a whole number"),
         ("hooks.poststart.0.path", GONE, "hooks.poststart[0].path: missing"),
         ("hooks.createRuntime.0.path", "bin/x", "hooks.createRuntime[0].path: an absolute path is wanted"),
+        ("hooks.createRuntime.0.args", [""], "hooks.createRuntime[0].args[0]: empty"),
         ("hooks.createRuntime.0.timeout", 0, "hooks.createRuntime[0].timeout: a whole number from 1"),
         ("hooks.createRuntime.0.env.0", "A", "hooks.createRuntime[0].env[0]: NAME=value is wanted"),
         # linux
