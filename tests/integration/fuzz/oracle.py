@@ -139,7 +139,8 @@ def _paths(config: Config, pid: int) -> Iterator[str]:
     kinds = [item["type"] for item in config.get("linux", {}).get("namespaces", [])]
     if "mount" not in kinds:
         return
-    lines = [line.split() for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()]
+    # A name may hold whatever else ends a line.
+    lines = [line.split(" ") for line in Path(f"/proc/{pid}/mountinfo").read_bytes().decode().split("\n")[:-1]]
     points = {line[4]: line[5] for line in lines}
     if "/" not in points:
         yield f"no mount for the root: {list(points)}"

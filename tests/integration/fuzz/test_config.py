@@ -54,7 +54,10 @@ class Ground:
         found = [f"state {name}" for name in (os.listdir(self.state) if self.state.exists() else [])]
         for hierarchy in hierarchies():
             found += [f"group {path}" for path in Path(hierarchy.path).glob(f"{MARK}*")]
-        found += [f"mount {line.split(' ')[4]}" for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        found += [
+            f"mount {line.split(' ')[4]}"
+            for line in Path("/proc/self/mountinfo").read_bytes().decode().split("\n")[:-1]
+        ]
         for task in os.listdir("/proc/self/task"):
             found += [f"process {pid}" for pid in Path(f"/proc/self/task/{task}/children").read_text().split()]
         return found
