@@ -55,7 +55,7 @@ def hierarchies() -> list[Hierarchy]:
     """The hierarchies in this mount namespace, read from /proc/self/mounts."""
     found: list[Hierarchy] = []
     seen: set[tuple[str, ...]] = set()
-    for line in read("/proc/self/mounts").splitlines():
+    for line in filter(None, read("/proc/self/mounts").split("\n")):
         _, path, kind, options = line.split(" ")[:4]
         if kind == "cgroup2":
             controllers = read(f"{path}/cgroup.controllers").split()
@@ -74,7 +74,7 @@ def hierarchies() -> list[Hierarchy]:
 
 def own_path(hierarchy: Hierarchy) -> str:
     """The group of this process in a hierarchy (/proc/self/cgroup, cgroups(7)); "" when it is in none."""
-    for line in read("/proc/self/cgroup").splitlines():
+    for line in filter(None, read("/proc/self/cgroup").split("\n")):
         _, controllers, path = line.split(":", 2)
         mine = (
             not controllers if hierarchy.version == 2 else bool(set(controllers.split(",")) & {*hierarchy.controllers})

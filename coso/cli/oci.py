@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     Command = Callable[["Caller", Words], int]
 
 GLOBALS = (
-    Option("root", "", "DIR", "where containers' states are kept (default /run/coso/oci)"),
+    Option(
+        "root",
+        "",
+        "DIR",
+        "where containers' states are kept (default /run/coso/oci, a user's $XDG_RUNTIME_DIR/coso/oci)",
+    ),
     Option("log", "", "FILE", "write errors and warnings there too"),
     Option("log-format", "", "text|json", "form of the log (default text)"),
     Option("log-level", "", "LEVEL", "debug, info, warn or error (default warn)"),
@@ -40,9 +45,9 @@ class Caller:
     """Whom a command works for: where states are, how groups are made, and where words go."""
 
     def __init__(self, given: Words) -> None:
-        from coso.oci.store import ROOT
+        from coso.oci.store import default_root
 
-        self.root = os.path.abspath(given.last("root", ROOT))
+        self.root = os.path.abspath(given.last("root") or default_root())
         self.log = given.last("log")
         self.warns = True
         self.json = given.last("log-format", "text") == "json"

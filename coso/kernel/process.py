@@ -173,3 +173,11 @@ def start_time(pid: int) -> int:
             return int(file.read().rpartition(b")")[2].split()[19])
     except (OSError, IndexError):
         return 0
+
+
+def is_limited() -> bool:
+    """Whether this process is not root, or is root of a user namespace only (user_namespaces(7))."""
+    if os.geteuid() != 0:
+        return True
+    with open("/proc/self/uid_map") as file:
+        return file.read().split() != ["0", "0", "4294967295"]

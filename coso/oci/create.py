@@ -6,7 +6,7 @@ import os
 
 from coso import steps
 from coso.errors import CosoError, MissingError, UsageError
-from coso.kernel.process import start_time
+from coso.kernel.process import is_limited, start_time
 from coso.oci.store import Place, State, replace_file
 from coso.runtime import channel, hooks
 from coso.runtime.container import Container
@@ -73,11 +73,21 @@ def create(root: str, container_id: str, wishes: Wishes, warn: Callable[[str], N
     place = Place(root, container_id)
     spec, text = read_bundle(wishes, warn)
     check_console(spec.process.terminal, wishes.console_socket)
+    spec = with_own_rights(spec)
     held = place.claim()
     container = make(place, held, spec, text, wishes, outlives=True, warn=warn)
     container.ours.send("wait")
     close(container)
     held.close()
+
+
+def with_own_rights(spec: Spec) -> Spec:
+    """What is left to do once this process has the rights that its caller can get; all of it for root."""
+    if not is_limited():
+        return spec
+    from coso.runtime import rootless
+
+    return rootless.enter(spec)
 
 
 def listening() -> int:

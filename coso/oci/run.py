@@ -5,7 +5,7 @@ from __future__ import annotations
 from coso import steps
 from coso.errors import CosoError
 from coso.oci.control import delete, run_poststart, start
-from coso.oci.create import Wishes, create, make, read_bundle
+from coso.oci.create import Wishes, create, make, read_bundle, with_own_rights
 from coso.oci.store import Place
 from coso.runtime.start import close, explained, let_go
 from coso.runtime.supervise import supervise
@@ -27,6 +27,7 @@ def run(root: str, container_id: str, wishes: Wishes, warn: Callable[[str], None
             raise
         return 0
     spec, text = read_bundle(wishes, warn)
+    spec = with_own_rights(spec)
     held = place.claim()
     container = make(place, held, spec, text, wishes, outlives=False, warn=warn)
     # Other commands may kill, pause or look at it meanwhile; what is recorded stays on disk.

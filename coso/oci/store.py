@@ -12,7 +12,7 @@ import os
 
 from coso import quickjson
 from coso.errors import CosoError, UsageError
-from coso.kernel.process import start_time
+from coso.kernel.process import is_limited, start_time
 from coso.runtime import journal
 from coso.runtime.undo import remove_tree
 from coso.state import RUN, make_directories, remove_empty_directories
@@ -38,6 +38,13 @@ class State:
     unit: str = ""
     # Which hooks are still to come: without them nobody reads the configuration again.
     hooks: list[str] = []  # noqa: RUF012  # a value: frozen like the others
+
+
+def default_root() -> str:
+    """Where states are kept when nothing is said: root's in /run, an ordinary user's where that one's sockets are."""
+    if not is_limited():
+        return ROOT
+    return f"{os.environ.get('XDG_RUNTIME_DIR') or f'/run/user/{os.geteuid()}'}/coso/oci"
 
 
 def check_id(container: str) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 from coso import cgroups
+from coso.errors import CosoError
 from coso.kernel.process import CLONE_NEWCGROUP, unshare
 from coso.runtime.container import Container
+from coso.spec import Resources
 from coso.steps import Step
 
 
@@ -15,9 +17,16 @@ def create(container: Container) -> None:
     container.hierarchies = cgroups.hierarchies()
     if not container.cgroup:
         return
-    container.membership = cgroups.create(
-        container.cgroup, container.hierarchies, container.spec.resources, container.journal.record
-    )
+    try:
+        container.membership = cgroups.create(
+            container.cgroup, container.hierarchies, container.spec.resources, container.journal.record
+        )
+    except (CosoError, OSError):
+        # An ordinary user may make groups only where somebody has handed one over. Without limits none is needed.
+        if not container.spec.limited or container.spec.resources != Resources():
+            raise
+        container.cgroup = ""
+        return
     _hand_over(container)
 
 

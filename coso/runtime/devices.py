@@ -42,7 +42,9 @@ LINKS = (
 
 
 def own_dev(spec: Spec) -> Mount | None:
-    """The mount that is /dev, when that is a filesystem of the container's own."""
+    """The mount that is /dev, when that is a filesystem of the container's own, and nodes can be made there."""
+    if spec.limited:
+        return None
     for item in spec.mounts:
         if item.destination.rstrip("/") == "/dev":
             return item if item.type == "tmpfs" and "tmpcopyup" not in item.options else None
@@ -144,7 +146,7 @@ def make_others(container: Container) -> None:
 
 
 def _make_elsewhere(container: Container, device: Device) -> None:
-    if container.has("user") and device.type != "p":
+    if (container.has("user") or container.spec.limited) and device.type != "p":
         found = os.stat(device.path)
         if found.st_rdev != os.makedev(device.major, device.minor):
             raise CosoError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
+from coso.errors import KernelError
 from coso.kernel import mount
 
 ST_RDONLY = 1
@@ -19,8 +20,14 @@ def protect_interpreter() -> None:
     """Execute the same command line again from a read-only mount, unless this is that already."""
     if os.statvfs("/proc/self/exe").f_flag & ST_RDONLY:
         return
-    fd = mount.open_tree(os.path.realpath("/proc/self/exe"))
-    mount.mount_setattr(fd, mount.MOUNT_ATTR_RDONLY)
+    try:
+        fd = mount.open_tree(os.path.realpath("/proc/self/exe"))
+        mount.mount_setattr(fd, mount.MOUNT_ATTR_RDONLY)
+    except KernelError:
+        # Without rights over mounts: root inside has no more rights over files than we have now.
+        if os.access("/proc/self/exe", os.W_OK) or os.stat("/proc/self/exe").st_uid == os.geteuid():
+            raise
+        return
     with open("/proc/self/cmdline", "rb") as file:
         words = file.read().split(b"\0")[:-1]
     sys.stdout.flush()

@@ -337,7 +337,8 @@ class Spec:
     `namespaces` are new ones, `joined` exist already; of all others the
     runtime's own are used.  With `names`, coso sees to the host's name, to
     /etc/hosts and its like, and to HOSTNAME.  `seccomp` may be the word
-    "default", coso's own profile.
+    "default", coso's own profile.  `limited` says that the runtime's own
+    rights end at a user namespace (coso.runtime.rootless).
     """
 
     process: Process
@@ -366,3 +367,4 @@ class Spec:
     names: bool = False
     network: str = ""
     systemd: bool = False
+    limited: bool = False
