@@ -14,6 +14,7 @@ PEERS: tuple[Package, ...] = tuple(
         ("netavark", "netavark"),  # podman's network, which Debian only recommends
         ("iptables", "iptables"),  # netavark needs it
         ("catatonit", "catatonit"),  # podman run --init
+        ("uidmap", "newuidmap"),  # maps ids for ordinary users
         ("docker.io", "dockerd"),
         ("systemd-container", "systemd-nspawn"),
         ("lxc", "lxc-execute"),

@@ -141,6 +141,8 @@ def make_others(container: Container) -> None:
             directory = make_in_root(container.root, "/dev", directory=True)
             _make_links(directory, 0, 0)
             os.close(directory)
+            if container.spec.process.terminal and container.has_console:
+                os.close(make_in_root(container.root, "/dev/console", directory=False))
     finally:
         os.umask(earlier)
 

@@ -42,7 +42,8 @@ def mount_one(container: Container, item: Mount) -> None:
 
 def _belongs_to_host(container: Container, item: Mount) -> bool:
     if item.type.startswith("cgroup") and not container.spec.names:
-        return False
+        # The rights of root over a hierarchy come from a cgroup namespace, which this user's has not made.
+        return container.spec.limited and not container.has("cgroup")
     shared = item.type in SHOWS and not container.has(SHOWS[item.type])
     return shared and (container.has("user") or item.type in ("cgroup", "cgroup2"))
 

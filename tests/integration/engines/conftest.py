@@ -20,7 +20,7 @@ from tests.integration.conftest import ROOT, machines_network
 from tests.integration.engines.engines import IMAGE, Containerd, Docker, Engine, Shell
 
 RUNTIME = os.environ.get("RUNTIME", "coso")
-PROGRAMS = {"podman": ("podman", "catatonit"), "docker": ("dockerd", "docker"), "containerd": ("ctr",)}
+PROGRAMS = {"podman": ("podman", "catatonit", "newuidmap"), "docker": ("dockerd", "docker"), "containerd": ("ctr",)}
 # A server of busybox's, for as many as ask.
 SERVE = "while :; do echo served | nc -l -p 80; done"
 UNIFIED = "/sys/fs/cgroup/cgroup.controllers"

@@ -1,7 +1,8 @@
-"""What only podman has: pods, and a user namespace for each container."""
+"""What only podman has: pods, a user namespace for each container, and containers of ordinary users."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 import pytest
@@ -64,3 +65,34 @@ def test_ids_as_they_are_said(engine: Docker, place: Place) -> None:
     place.ok("mkdir -p owned && chown 3000005:3000005 owned")
     found = words(engine.run(f"{options} --volume={place.directory}/owned:/owned", "stat -c '%u %g' /owned; id -u"))
     assert found == ["5", "5", "0"]
+
+
+USER = 65534
+AS_USER = """
+set -e
+echo nobody:300000:65536 > users-ids
+for file in /etc/subuid /etc/subgid; do touch $file; mount --bind users-ids $file; done
+mkdir -p user/run
+chown -R {user}:{user} user
+chmod 700 user/run
+podman() {{
+    setpriv --reuid={user} --regid={user} --clear-groups env --ignore-environment PATH="$PATH" HOME=$PWD/user \\
+        XDG_RUNTIME_DIR=$PWD/user/run CONTAINERS_CONF="${{CONTAINERS_CONF-}}" \\
+        podman --runtime={runtime} --cgroup-manager=cgroupfs "$@"
+}}
+tar -C rootfs -c . | podman import - users >&2
+podman run --rm --network=none users sh -c 'id -u; cat /proc/self/uid_map'
+podman run --detach --name=life --network=none users sh -c 'trap "exit 7" TERM; while :; do sleep 0.1; done' >&2
+podman exec life sh -c 'echo $$ | grep -v "^1$" >&2; id -u'
+podman stop life >&2
+podman inspect --format='{{{{.State.ExitCode}}}}' life
+podman rm life >&2
+podman unshare rm -rf user/.local user/run
+"""
+
+
+def test_an_ordinary_user_has_containers_too(engine: Docker, place: Place, runtime: str) -> None:
+    script = AS_USER.format(user=USER, runtime=runtime)
+    place.ok(f"printf %s {shlex.quote(script)} > as-user; chmod 755 . rootfs")
+    found = words(place.sh("unshare --mount sh as-user"))
+    assert found == ["0", "0", str(USER), "1", "1", "300000", "65536", "0", "7"], found

@@ -71,6 +71,8 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         "test_resources.py::test_a_cpu_that_is_not_there_is_an_error": ("leaves the control groups behind"),
         "test_resources.py::test_the_weight_of_block_devices_is_set": ("does not know blkio.bfq.weight"),
         "test_resources.py::test_one_look_at_the_statistics": ("has no events"),
+        "test_rootless.py::test_a_limit_without_a_group_to_set_it_in_is_refused": "goes on without the limit",
+        "test_rootless.py::test_without_a_user_namespace_the_need_of_one_is_said": "makes one that nobody asked for",
     },
     "runc": {
         "test_lifecycle.py::test_concurrent_creates_of_one_id_make_one_container": (
