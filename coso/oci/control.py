@@ -55,7 +55,10 @@ def start(place: Place, warn: Warn) -> None:
         state = place.read()
         if (status := place.status(state)) != "created":
             raise CosoError(f"container {place.id} cannot be started: it is {status}, not created")
-        conversation = channel.connect(place.gate)
+        try:
+            conversation = channel.connect(place.gate)
+        except OSError:
+            raise CosoError(f"container {place.id} cannot be started: its process has ended") from None
         conversation.watch(lambda: _check_memory(state))
         conversation.send("go")
         os.unlink(place.gate)

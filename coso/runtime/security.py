@@ -14,12 +14,14 @@ from coso.kernel import capability, seccomp
 from coso.kernel.process import PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, prctl
 from coso.runtime.container import Container
 from coso.runtime.users import account_of
-from coso.spec import Seccomp, Spec
+from coso.spec import Rlimit, Seccomp, Spec
 from coso.spec.defaults import CAPABILITIES
 from coso.spec.seccomp_compiled import PROGRAM
 from coso.steps import Step
+from coso.value import replace
 
 SIGKILL = 9
+SPARE_FILES = 64
 INFINITE = 2**64 - 1
 # By number, include/uapi/asm-generic/resource.h.
 LIMITS = tuple(
@@ -30,11 +32,29 @@ LIMITS = tuple(
 )
 
 
+def is_scarce(limit: Rlimit) -> bool:
+    """Whether a limit leaves fewer descriptors than the way to the command needs."""
+    return limit.type == "RLIMIT_NOFILE" and limit.soft < SPARE_FILES
+
+
+def limit_files(container: Container) -> None:
+    """Set a limit that nothing but the command can live with; lowering needs no privilege any more."""
+    import resource
+
+    for limit in filter(is_scarce, container.spec.process.rlimits):
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit.soft, min(limit.hard, most)))
+
+
 def set_rlimits(container: Container) -> None:
     """Set the resource limits that were asked for."""
     import resource
 
     for limit in container.spec.process.rlimits:
+        if is_scarce(limit):
+            if limit.hard < SPARE_FILES:
+                continue
+            limit = replace(limit, soft=SPARE_FILES)
         number = LIMITS.index(limit.type)
         # What is infinite is -1 to Python, and all bits to the specification.
         soft, hard = (-1 if bound == INFINITE else bound for bound in (limit.soft, limit.hard))
@@ -151,6 +171,14 @@ RLIMITS = Step(
     "they are inherited by everything the command starts",
     "getrlimit(2)",
     set_rlimits,
+)
+FILES = Step(
+    "limit open files",
+    "allow as few open files as were asked for",
+    "setrlimit(RLIMIT_NOFILE)",
+    "the way up to here needs some itself",
+    "getrlimit(2)",
+    limit_files,
 )
 FILTER = Step(
     "filter system calls",
