@@ -143,10 +143,10 @@ def vm_up(_: Context) -> None:
     _finish(vm.up)
 
 
-@task(help={"junit": "write a report for CI systems there"})
-def vm_test(_: Context, junit: str = "") -> None:
+@task(help={"junit": "write a report for CI systems there", "engines": "everything that engines are tested with"})
+def vm_test(_: Context, junit: str = "", engines: bool = False) -> None:
     """Test the machine inside the virtual machine, over SSH."""
-    _finish(lambda: vm.test(junit))
+    _finish(lambda: vm.test(junit, every_engine_test=engines))
 
 
 @task

@@ -21,7 +21,8 @@ from coso.launcher import ROOT
 STATE = f"{ROOT}/.vagrant"
 CACHE = f"{ROOT}/vagrant/.cache"
 SSH_CONFIG = f"{STATE}/ssh-config"
-GUEST_TESTS = ("tests/integration/test_machine.py", "tests/integration/engines")
+TESTS = "tests/integration/test_machine.py"
+ENGINE_TESTS = "tests/integration/engines"
 BOX = "coso-VAGRANTSLASH-debian12"
 # The guest's interpreter and the oldest C libraries that its wheels may ask for.
 GUEST = "--only-binary=:all: --implementation=cp --python-version=3.11".split()
@@ -37,14 +38,18 @@ def up() -> int:
     return 0
 
 
-def test(junit: str = "") -> int:
-    """Run the tests of a machine against the guest, with this very tree in it; return pytest's status."""
+def test(junit: str = "", *, every_engine_test: bool = False) -> int:
+    """Run the tests of a machine and of engines against the guest, with this very tree in it; return pytest's status.
+
+    Of the engines' tests those that are the same for all; the others take an emulated guest ten minutes more.
+    """
     host = guest()
     if not host:
         raise MissingError("no virtual machine is up", hint="bring one up: ./dev invoke vm-up")
     _must("vagrant", "rsync", *_plain())
     report = [f"--junit-xml={os.path.abspath(junit)}"] if junit else []
-    return _run(sys.executable, "-m", "pytest", *GUEST_TESTS, f"--hosts={host}", *report)
+    engines = ENGINE_TESTS if every_engine_test else f"{ENGINE_TESTS}/test_engines.py"
+    return _run(sys.executable, "-m", "pytest", TESTS, engines, f"--hosts={host}", *report)
 
 
 def down() -> int:
