@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -24,6 +25,27 @@ PROGRAMS = {"podman": ("podman", "catatonit", "newuidmap"), "docker": ("dockerd"
 # A server of busybox's, for as many as ask.
 SERVE = "while :; do echo served | nc -l -p 80; done"
 UNIFIED = "/sys/fs/cgroup/cgroup.controllers"
+
+
+_outcomes: dict[str, dict[str, str]] = {}
+_about: dict[str, str] = {}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--engines-report", metavar="FILE", help="write the outcomes of tests/integration/engines")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remember the worst that was said of each test, by engine."""
+    test, _, parameters = report.nodeid.rpartition("::")[2].partition("[")
+    engine = next((name for name in PROGRAMS if name in parameters), "")
+    if "engines/" in report.nodeid and engine and (report.when == "call" or not report.passed):
+        _outcomes.setdefault(engine, {})[test] = report.outcome
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if place := session.config.getoption("engines_report", None):
+        Path(place).write_text(json.dumps({"runtime": RUNTIME, **_about, "outcomes": _outcomes}, indent=1) + "\n")
 
 
 class Place:
@@ -56,6 +78,9 @@ def place(host: Host) -> Iterator[Place]:
     with ExitStack() as stack:
         if not found.local:
             stack.enter_context(machines_network())
+        groups = "control groups of version 2, made by systemd" if found.unified else "control groups of version 1"
+        machine = found.ok("echo Linux $(uname -r) $(uname -m)").strip()
+        _about.update(where="here" if found.local else "virtual machine", machine=f"{machine}, {groups}")
         yield found
         found.host.check_output(f"rm -rf --one-file-system {found.directory}")
 
