@@ -15,8 +15,8 @@ Report = dict[str, Any]
 TEXT = """\
 # Engines on coso-oci
 
-Real engines ran the same containers on coso-oci, runc and crun. Each row is a test of `tests/integration/engines`, named
-by what it shows; all of Debian 12: podman 4.3.1, Docker 20.10.24, containerd 1.6.20, runc 1.1.5, crun 1.8.1.
+Real engines ran the same containers on coso-oci, runc and crun. Each row is a test of `tests/integration/engines`,
+named by what it shows; all of Debian 12: podman 4.3.1, Docker 20.10.24, containerd 1.6.20, runc 1.1.5, crun 1.8.1.
 
 ```sh
 ./dev pytest tests/integration/engines --engines-report coso.json   # RUNTIME=runc or crun for the others
