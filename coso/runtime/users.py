@@ -6,6 +6,9 @@ Called after the root is entered, so plain paths are the image's.  Python's
 
 from __future__ import annotations
 
+import os
+import stat
+
 from coso.errors import CosoError
 from coso.value import value
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from coso.runtime.container import Container
 
 LARGEST = 65535
+LONGEST = 1 << 24
 
 
 @value
@@ -76,11 +80,18 @@ def _checked(account: Account) -> Account:
 
 
 def _read(path: str) -> list[list[str]]:
+    """The entries of a file of the image; none where it is no plain file: a pipe there would keep us waiting."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            lines = [line.rstrip("\n").split(":") for line in file if ":" in line]
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
         return []
+    try:
+        text = os.read(fd, LONGEST) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+    except OSError:
+        text = b""
+    finally:
+        os.close(fd)
+    lines = [line.split(":") for line in text.decode(errors="replace").split("\n") if ":" in line]
     return [fields for fields in lines if len(fields) > 3 and fields[2].isdecimal()]
 
 
