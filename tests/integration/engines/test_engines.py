@@ -27,7 +27,7 @@ def test_the_status_is_the_commands(engine: Engine) -> None:
 def test_memory_and_processor_time_are_limited(engine: Engine, place: Place) -> None:
     files = "memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us"
     if place.unified:
-        own = "$(sed -n s/^0::// /proc/self/cgroup)"  # Without a namespace for it, all groups are shown.
+        own = "$(sed -n s/^0:://p /proc/self/cgroup)"  # Without a namespace for it, all groups are shown.
         files = f".{own}/memory.max .{own}/cpu.max"
     found = words(engine.run("--memory=64m --cpus=0.5", f"cd /sys/fs/cgroup; cat {files}"))
     assert found[:2] == ["67108864", "50000"]
