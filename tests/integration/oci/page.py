@@ -77,7 +77,8 @@ def _reasons(report: Report) -> list[str]:
     for test, outcome in sorted(outcomes.items()):
         if outcome in ("passed", "skipped"):
             continue
-        reason = differences.reason(name, test) if outcome == "differs" else outcome
+        reason = differences.reason(name, test) or outcome
+        reason += " (not this time)" if outcome.startswith("passed") else ""
         base, bracket, parameter = test.partition("[")
         rows.setdefault((base, reason), []).extend([parameter[:-1]] if bracket else [])
     if not rows:
