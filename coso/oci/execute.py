@@ -66,6 +66,7 @@ def execute(place: Place, spec: Spec, wanted: Process, wishes: ExecWishes, warn:
     os.umask(0o022)
     inside = replace(spec, process=wanted, hooks=Hooks())
     container = Container(inside, NoJournal(place.id), *channel.pair())  # type: ignore[arg-type]
+    container.init, container.bundle = state.pid, state.bundle
     container.preserved = wishes.preserve_fds
     container.has_console = False
     container.clamps, container.warn = True, warn

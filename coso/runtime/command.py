@@ -26,6 +26,10 @@ def enter_directory(container: Container) -> None:
         os.closerange(place, fd)
         place = fd + 1
     os.closerange(place, 1 << 30)
+    # Here and not just before execve: a filter need not allow close_range(2) then.
+    close_on_exec_from(3 + container.preserved)
+    for fd in range(3, 3 + container.preserved):
+        os.set_inheritable(fd, True)
     try:
         os.makedirs(cwd, exist_ok=True)
         os.chdir(cwd)
@@ -65,9 +69,6 @@ def _places(name: str, variables: dict[str, str]) -> list[str]:
 def execute(container: Container) -> None:
     """Become the command; raise an error of exit status 127 or 126 when that is impossible."""
     args, variables = container.spec.process.args, environment(container)
-    close_on_exec_from(3 + container.preserved)
-    for fd in range(3, 3 + container.preserved):
-        os.set_inheritable(fd, True)
     name = args[0]
     places = _places(name, variables)
     denied = 0

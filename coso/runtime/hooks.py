@@ -142,12 +142,13 @@ def give_listener(container: Container, fd: int) -> None:
     seccomp = container.spec.seccomp
     if not isinstance(seccomp, Seccomp):
         return
+    state = _state(container, "running" if container.init else "creating")
     message = {
         "ociVersion": VERSION,
         "fds": ["seccompFd"],
         "pid": container.pid,
         "metadata": seccomp.listener_metadata,
-        "state": _state(container, "creating"),
+        "state": state | ({"pid": container.init} if container.init else {}),
     }
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as end:

@@ -1,7 +1,8 @@
 """What coso implements, as runtime callers ask for it (features.md, features-linux.md).
 
 It says what the runtime knows, not what this machine can do.  `netDevices`
-is of version 1.3, and known all the same.
+is known too, but is of version 1.3, and only what the version it names defines
+may stand in it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,6 @@ def features() -> dict[str, object]:
             "selinux": {"enabled": True},
             "intelRdt": {"enabled": False},
             "mountExtensions": {"idmap": {"enabled": True}},
-            "netDevices": {"enabled": True},
         },
         "annotations": {"coso.version": __version__},
         "potentiallyUnsafeConfigAnnotations": [],

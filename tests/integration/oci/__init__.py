@@ -13,9 +13,10 @@ A file per part of the specification; `bundle.py` makes the bundles,
 does otherwise than the specification says is in `differences.py`, each with
 the reason, and becomes an expected failure for that runtime alone.
 
-Runs side by side:
+Runs side by side, made anew or from what `--oci-report` wrote; with `--page`
+as docs/conformance.md:
 
+    ./dev python -m tests.integration.oci.compare coso crun runc
     RUNTIME=crun ./dev pytest tests/integration/oci --oci-report crun.json
-    RUNTIME=runc ./dev pytest tests/integration/oci --oci-report runc.json
     ./dev python -m tests.integration.oci.compare crun.json runc.json
 """

@@ -29,6 +29,7 @@ MARK = f"oci{os.getpid()}"
 
 MakeBundle = Callable[..., Bundle]
 _outcomes: dict[str, str] = {}
+_versions: dict[str, str] = {}
 _numbers = itertools.count(1)
 
 
@@ -58,7 +59,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if place := session.config.getoption("oci_report", None):
-        report = {"runtime": NAME, "outcomes": dict(sorted(_outcomes.items()))}
+        about = {"runtime": NAME, "version": _versions.get(NAME, NAME), "machine": groups.machine()}
+        report = {**about, "outcomes": dict(sorted(_outcomes.items()))}
         Path(place).write_text(json.dumps(report, indent=1) + "\n")
 
 
@@ -89,7 +91,9 @@ def runtime(place: Path) -> Iterator[Runtime]:
     root = place / "state"
     root.mkdir(mode=0o711)
     hidden = NAME.startswith("crun") and _hide_controllers()
-    yield Runtime(NAME, program, root)
+    found = Runtime(NAME, program, root)
+    _versions[NAME] = found("--version").out.partition("\n")[0]
+    yield found
     if hidden:
         _unmount(CONTROLLERS)
 

@@ -53,10 +53,11 @@ class Console:
         fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def close(self) -> None:
-        """Hang up."""
+        """Hang up; that may be done twice."""
         self._socket.close()
         if self.fd >= 0:
             os.close(self.fd)
+            self.fd = -1
 
 
 def received(connection: socket.socket) -> tuple[bytes, list[int]]:

@@ -40,6 +40,16 @@ def mounted() -> dict[str, Path]:
     return found
 
 
+def machine() -> str:
+    """The kernel, and how control groups are mounted, in words."""
+    found = mounted()
+    named = sorted(name for name in found if name and "=" not in name and (ROOT / name).is_dir())
+    here = os.uname()
+    kinds = {(True, True): "version 1 beside version 2", (True, False): "version 1", (False, True): "version 2"}
+    v1 = f" ({', '.join(named)})" if named else ""
+    return f"Linux {here.release} ({here.machine}) with control groups of {kinds[bool(named), '' in found]}{v1}"
+
+
 def is_v1(controller: str) -> bool:
     """Whether a controller is one of version 1 here."""
     return controller in mounted()

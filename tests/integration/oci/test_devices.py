@@ -94,6 +94,33 @@ def test_a_device_never_lies_outside_of_the_root(bundle: Bundle, path: str) -> N
     assert not Path("/mine").exists() and not (bundle.path / "mine").exists()
 
 
+def test_a_file_in_place_of_a_device_is_an_error(bundle: Bundle) -> None:
+    (bundle.rootfs / "opt" / "mine").write_text("kept\n")
+    bundle.linux["devices"] = [{"path": "/opt/mine", **ZERO}]
+    bundle.refused()
+    assert (bundle.rootfs / "opt" / "mine").read_text() == "kept\n"
+
+
+def test_a_device_that_is_there_already_is_taken(bundle: Bundle) -> None:
+    os.mknod(bundle.rootfs / "opt" / "mine", stat.S_IFCHR | 0o600, os.makedev(1, 5))
+    bundle.linux["devices"] = [{"path": "/opt/mine", **ZERO}]
+    assert bundle.output("stat -c '%t %T' /opt/mine") == "1 5"
+
+
+def test_a_root_that_has_its_own_dev_gets_the_default_devices_too(bundle: Bundle) -> None:
+    bundle.config["mounts"] = [m for m in bundle.config["mounts"] if not m["destination"].startswith("/dev")]
+    lines = bundle.output("stat -c '%n %t %T' /dev/" + " /dev/".join(NUMBERS)).splitlines()
+    assert lines == [f"/dev/{name} {a:x} {b:x}" for name, (a, b) in NUMBERS.items()]
+    assert bundle.output("readlink /dev/fd; readlink /dev/stdout").split() == ["/proc/self/fd", "/proc/self/fd/1"]
+
+
+def test_a_read_only_dev_is_filled_and_then_closed(bundle: Bundle) -> None:
+    next(m for m in bundle.config["mounts"] if m["destination"] == "/dev")["options"].append("ro")
+    done = bundle.sh("echo > /dev/null && echo usable; touch /dev/new").run()
+    assert done.out == "usable\n"
+    assert "Read-only" in done.err
+
+
 @pytest.mark.parametrize("kind", ["x", ""])
 def test_an_unknown_type_is_refused(bundle: Bundle, kind: str) -> None:
     bundle.linux["devices"] = [{"path": "/dev/mine", "type": kind, "major": 1, "minor": 5}]

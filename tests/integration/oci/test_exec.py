@@ -71,7 +71,7 @@ def test_defaults_are_those_of_the_containers_process(bundle: Bundle) -> None:
 
 def test_flags_change_environment_directory_and_user(bundle: Bundle) -> None:
     bundle.up()
-    flags = ["--env", "A=1", "-e", "B=two words", "--cwd", "/tmp", "--user", "1000:2000"]
+    flags = ["--env", "A=1", "--env", "B=two words", "--cwd", "/tmp", "--user", "1000:2000"]
     done = bundle.exec("sh", "-c", "echo $A $B; pwd; id -u; id -g", flags=flags).ok()
     assert done.out.splitlines() == ["1 two words", "/tmp", "1000", "2000"]
 
@@ -104,6 +104,22 @@ def test_limits_and_score_are_the_processes(bundle: Bundle) -> None:
     bundle.process.update(rlimits=[{"type": "RLIMIT_NOFILE", "soft": 123, "hard": 456}], oomScoreAdj=500)
     done = bundle.up().exec("sh", "-c", "ulimit -n; cat /proc/self/oom_score_adj").ok()
     assert done.out.split() == ["123", "500"]
+
+
+def test_the_cpus_of_a_process_can_be_said(bundle: Bundle) -> None:
+    """execCPUAffinity, of version 1.2.1: in the container's own process, or in the file of --process."""
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("there is one CPU only")
+    bundle.process["execCPUAffinity"] = {"final": "1"}
+    bundle.up()
+    assert fields(bundle.exec("cat", "/proc/self/status").ok().out)["Cpus_allowed_list"] == "1"
+    assert fields(bundle.proc("status"))["Cpus_allowed_list"] != "1", "it is for exec alone"
+
+
+def test_the_environment_of_the_caller_is_not_passed_on(bundle: Bundle) -> None:
+    lines = bundle.up().exec("env", env={"FROM_OUTSIDE": "1"}).ok().out.splitlines()
+    assert PATH in lines
+    assert not [line for line in lines if line.startswith("FROM_OUTSIDE")]
 
 
 @pytest.mark.parametrize(("script", "status"), [("exit 0", 0), ("exit 7", 7), ("exit 255", 255), ("kill -9 $$", 137)])
@@ -146,7 +162,7 @@ def test_a_signal_to_the_runtime_reaches_the_command(bundle: Bundle) -> None:
     """What stands in the foreground is the runtime; Ctrl-C goes there."""
     bundle.up()
     words = bundle.runtime.words(
-        "exec", bundle.id, "sh", "-c", "trap 'touch /seen; exit 5' TERM; touch /up; sleep 9 & wait"
+        "exec", bundle.id, "sh", "-c", "trap 'touch /seen; exit 5' TERM; touch /up; sleep 9 >/dev/null 2>&1 & wait"
     )
     with subprocess.Popen(words, stdin=subprocess.DEVNULL) as process:
         assert eventually(lambda: (bundle.rootfs / "up").exists())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,8 +13,6 @@ from tests.integration.oci import groups
 from tests.integration.oci.bundle import Bundle, alive, eventually
 from tests.integration.oci.conftest import MakeBundle
 from tests.integration.oci.runtime import Runtime
-
-TRAPS = "trap 'echo got TERM; exit 3' TERM; trap 'echo got USR1' USR1; echo ready; while :; do sleep 0.02; done"
 
 
 def test_a_container_goes_from_created_over_running_to_stopped(bundle: Bundle) -> None:
@@ -42,6 +39,14 @@ def test_the_state_has_the_fields_of_the_specification(bundle: Bundle) -> None:
     assert state["bundle"] == str(bundle.path)
     assert state["annotations"].items() >= {"org.example.key": "value", "empty": ""}.items()
     assert Path(f"/proc/{state['pid']}/cmdline").read_text().startswith("sleep")
+
+
+def test_the_state_of_a_created_container_has_its_pid(bundle: Bundle) -> None:
+    bundle.create().ok()
+    state = bundle.state()
+    assert (state["status"], state["bundle"]) == ("created", str(bundle.path))
+    assert alive(state["pid"])
+    assert Path(f"/proc/{state['pid']}/ns/mnt").readlink() != Path("/proc/self/ns/mnt").readlink()
 
 
 def test_a_config_of_version_1_2_is_accepted(bundle: Bundle) -> None:
@@ -95,6 +100,13 @@ def test_a_running_container_is_not_deleted_without_force(bundle: Bundle) -> Non
     assert bundle.status() == "running"
 
 
+def test_a_created_container_is_not_deleted_without_force(bundle: Bundle) -> None:
+    bundle.create().ok()
+    done = bundle.delete()
+    assert done.status != 0 and done.err
+    assert bundle.status() == "created"
+
+
 def test_a_created_container_can_be_killed_and_deleted(bundle: Bundle) -> None:
     bundle.create().ok()
     bundle.kill("KILL").ok()
@@ -103,22 +115,11 @@ def test_a_created_container_can_be_killed_and_deleted(bundle: Bundle) -> None:
     assert not bundle.traces()
 
 
-def test_a_signal_to_a_stopped_container_is_refused(bundle: Bundle) -> None:
-    bundle.up("true").ended()
-    done = bundle.kill("TERM")
-    assert done.status != 0 and done.err
-
-
 @pytest.mark.parametrize("command", ["start", "state", "delete", "pause", "resume", "ps"])
 def test_a_container_that_does_not_exist_is_an_error(runtime: Runtime, command: str) -> None:
     done = runtime(command, "nobody")
     assert done.status != 0
     assert "exist" in done.err or "nobody" in done.err
-
-
-def test_a_signal_to_what_does_not_exist_is_an_error(runtime: Runtime) -> None:
-    done = runtime("kill", "nobody", "TERM")
-    assert done.status != 0 and done.err
 
 
 @pytest.mark.parametrize("command", ["create", "start", "state", "kill", "delete", "exec"])
@@ -267,55 +268,6 @@ def test_delete_ends_every_process_of_the_container(bundle: Bundle) -> None:
     assert len(pids) == 3
     bundle.delete("--force").ok()
     assert eventually(lambda: not any(map(alive, pids)), 2)
-
-
-@pytest.mark.parametrize("name", ["TERM", "SIGTERM", "15", "term", "sigterm", ""])
-def test_a_signal_has_a_name_or_a_number_and_is_term_by_default(bundle: Bundle, name: str) -> None:
-    bundle.up(TRAPS)
-    assert bundle.prints("ready")
-    bundle.kill(*([name] if name else [])).ok()
-    assert bundle.prints("got TERM")
-    bundle.ended()
-
-
-def test_other_signals_arrive_as_what_they_are(bundle: Bundle) -> None:
-    bundle.up(TRAPS)
-    assert bundle.prints("ready")
-    bundle.kill("USR1").ok()
-    assert bundle.prints("got USR1")
-    assert bundle.status() == "running"
-
-
-@pytest.mark.parametrize("name", ["NOSUCH", "SIGNOSUCH", "999", "-1"])
-def test_an_unknown_signal_is_refused(bundle: Bundle, name: str) -> None:
-    bundle.up()
-    assert bundle.kill("--", name).status != 0
-    assert bundle.status() == "running"
-
-
-def test_kill_all_reaches_every_process(bundle: Bundle) -> None:
-    """Without a pid namespace nothing else takes them along."""
-    bundle.without("pid").up("sleep 99 & exec sleep 98")
-    pids = groups.members(groups.of(bundle.pid, "pids"))
-    assert len(pids) == 2
-    bundle.runtime("kill", "--all", bundle.id, "KILL").ok()
-    assert eventually(lambda: not any(map(alive, pids)), 5)
-
-
-def test_an_init_killed_from_outside_is_stopped(bundle: Bundle) -> None:
-    bundle.up()
-    os.kill(bundle.pid, signal.SIGKILL)
-    bundle.ended()
-    bundle.delete().ok()
-    assert not bundle.traces()
-
-
-def test_a_created_container_killed_from_outside_is_stopped(bundle: Bundle) -> None:
-    bundle.create().ok()
-    os.kill(bundle.pid, signal.SIGKILL)
-    bundle.ended()
-    assert bundle.start().status != 0
-    bundle.delete().ok()
 
 
 def test_a_stopped_container_has_no_pid_of_somebody_else(bundle: Bundle) -> None:

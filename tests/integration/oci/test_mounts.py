@@ -326,3 +326,22 @@ def test_the_mappings_of_the_user_namespace_are_taken_without_own_ones(bundle: B
     assert bundle.output("stat -c %u /plain/file /mapped/file").split() == ["65534", "0"]
     assert bundle.output("touch /mapped/new; stat -c %u /mapped/new") == "0"
     assert (outside / "new").stat().st_uid == 0 != FIRST_ID
+
+
+@pytest.mark.parametrize("missing", ["uidMappings", "gidMappings"])
+def test_one_mapping_of_a_mount_without_the_other_is_refused(bundle: Bundle, outside: Path, missing: str) -> None:
+    entry = bundle.mount("/data", outside, "idmap")
+    entry.update({name: [{"containerID": 0, "hostID": 5000, "size": 100}] for name in ("uidMappings", "gidMappings")})
+    del entry[missing]
+    bundle.refused()
+
+
+def test_files_made_in_a_mapped_mount_belong_to_whom_it_says(bundle: Bundle, outside: Path) -> None:
+    """Whoever is 5010 inside is 10 in the source."""
+    outside.chmod(0o777)
+    entry = bundle.mount("/data", outside, "idmap")
+    entry.update({name: [{"containerID": 0, "hostID": 5000, "size": 100}] for name in ("uidMappings", "gidMappings")})
+    bundle.process["user"] = {"uid": 5010, "gid": 5020}
+    bundle.output("touch /data/new")
+    made = (outside / "new").stat()
+    assert (made.st_uid, made.st_gid) == (10, 20)

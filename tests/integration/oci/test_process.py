@@ -1,24 +1,15 @@
-"""What `process` says: command, environment, directory, user, capabilities, limits, terminal (config.md)."""
+"""What `process` says: command, environment, directory, user, capabilities, limits, descriptors (config.md)."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.oci.bundle import PATH, SETS, Bundle, fields
-from tests.integration.oci.console import Console
 
 STATUS = "cat /proc/self/status"
-
-
-@pytest.fixture
-def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
-    found = Console(tmp_path_factory.mktemp("c") / "s")
-    yield found
-    found.close()
 
 
 def capability_set(number: str) -> set[int]:
@@ -234,10 +225,25 @@ def test_a_limit_said_twice_is_refused(bundle: Bundle) -> None:
     bundle.refused()
 
 
+def test_a_soft_limit_above_the_hard_one_is_refused(bundle: Bundle) -> None:
+    bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 200, "hard": 100}]
+    bundle.refused()
+
+
 @pytest.mark.parametrize("score", [0, 500, 1000])
 def test_the_oom_score_is_set(bundle: Bundle, score: int) -> None:
     bundle.process["oomScoreAdj"] = score
     assert bundle.output("cat /proc/self/oom_score_adj") == str(score)
+
+
+def test_without_a_score_it_is_the_callers(bundle: Bundle) -> None:
+    own = Path("/proc/self/oom_score_adj")
+    before = own.read_text()
+    own.write_text("77")
+    try:
+        assert bundle.output("cat /proc/self/oom_score_adj") == "77"
+    finally:
+        own.write_text(before)
 
 
 # Scheduling.
@@ -273,59 +279,12 @@ def test_the_personality_is_set(bundle: Bundle, domain: str, machine: str) -> No
     assert bundle.output("uname -m") == machine
 
 
-# Terminal and descriptors.
+def test_an_unknown_personality_is_refused(bundle: Bundle) -> None:
+    bundle.linux["personality"] = {"domain": "OTHER"}
+    bundle.refused()
 
 
-def test_a_terminal_is_handed_to_the_console_socket(bundle: Bundle, console: Console) -> None:
-    bundle.process["terminal"] = True
-    bundle.process["consoleSize"] = {"height": 33, "width": 77}
-    bundle.sh("tty; stty size; read word; echo got $word; ls -l /dev/console")
-    bundle.create("--console-socket", console.path).ok()
-    console.receive()
-    bundle.start().ok()
-    console.type("hello\n")
-    said = console.read_until("/dev/console\r\n")
-    assert "/dev/pts/0" in said
-    assert "33 77" in said
-    assert "got hello" in said
-    bundle.ended()
-
-
-def test_a_terminal_of_run_detached_too(bundle: Bundle, console: Console) -> None:
-    bundle.process["terminal"] = True
-    bundle.sh("sleep 0.1; stty size; exec sleep 100").detach("--console-socket", console.path).ok()
-    console.receive().resize(10, 20)
-    assert "10 20" in console.read_until("10 20")
-
-
-def test_control_c_reaches_the_command(bundle: Bundle, console: Console) -> None:
-    bundle.process["terminal"] = True
-    bundle.sh("trap 'echo interrupted; exit' INT; echo ready; while :; do sleep 0.02; done")
-    bundle.create("--console-socket", console.path).ok()
-    console.receive()
-    bundle.start().ok()
-    console.read_until("ready")
-    console.type("\x03")
-    assert "interrupted" in console.read_until("interrupted")
-
-
-def test_the_terminal_belongs_to_the_user(bundle: Bundle, console: Console) -> None:
-    bundle.process.update(terminal=True, user={"uid": 1000, "gid": 1000})
-    bundle.sh('stat -c "owner %u" $(tty); echo >$(tty) && echo opened; exec sleep 100')
-    bundle.detach("--console-socket", console.path).ok()
-    said = console.receive().read_until("opened")
-    assert "owner 1000" in said and "opened" in said
-
-
-def test_a_detached_terminal_needs_a_console_socket(bundle: Bundle) -> None:
-    bundle.process["terminal"] = True
-    assert bundle.create().status != 0
-    bundle.clean()
-    assert not bundle.traces()
-
-
-def test_a_console_socket_without_terminal_is_refused(bundle: Bundle, console: Console) -> None:
-    assert bundle.create("--console-socket", console.path).status != 0
+# Descriptors.
 
 
 def test_input_output_and_errors_are_the_callers(bundle: Bundle) -> None:

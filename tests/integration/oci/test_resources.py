@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,73 @@ def test_the_weight_of_block_devices_is_set(bundle: Bundle) -> None:
     bundle.resources["blockIO"] = {"weight": 300}
     group = groups.of(bundle.up().pid, "blkio" if groups.is_v1("blkio") else "io")
     assert any("300" in (group / name).read_text() for name in names if (group / name).exists())
+
+
+def test_the_burst_of_cpu_time_is_set(bundle: Bundle) -> None:
+    bundle.resources["cpu"] = {"quota": 50_000, "period": 100_000, "burst": 20_000}
+    assert groups.read(bundle.up().pid, "cpu", "cpu.cfs_burst_us", "cpu.max.burst") == "20000"
+
+
+def test_a_container_may_have_the_cpu_only_when_it_is_idle(bundle: Bundle) -> None:
+    bundle.resources["cpu"] = {"idle": 1}
+    assert groups.read(bundle.up().pid, "cpu", "cpu.idle", "cpu.idle") == "1"
+
+
+def test_the_end_of_memory_may_wait_instead_of_killing(bundle: Bundle) -> None:
+    if not groups.is_v1("memory"):
+        pytest.skip("version 2 cannot switch the killing off")
+    bundle.resources["memory"] = {"limit": 64 * MIB, "disableOOMKiller": True}
+    group = groups.of(bundle.up().pid, "memory")
+    assert "oom_kill_disable 1" in (group / "memory.oom_control").read_text()
+
+
+def whole_disk() -> str:
+    """A disk that the kernel can throttle, `major:minor`."""
+    for name in sorted(os.listdir("/sys/block")):
+        if not name.startswith(("loop", "ram", "zram")):
+            return Path(f"/sys/block/{name}/dev").read_text().strip()
+    pytest.skip("there is no disk")
+
+
+@pytest.mark.parametrize(
+    ("field", "v1", "v2"),
+    [
+        ("throttleReadBpsDevice", "blkio.throttle.read_bps_device", "rbps"),
+        ("throttleWriteBpsDevice", "blkio.throttle.write_bps_device", "wbps"),
+        ("throttleReadIOPSDevice", "blkio.throttle.read_iops_device", "riops"),
+        ("throttleWriteIOPSDevice", "blkio.throttle.write_iops_device", "wiops"),
+    ],
+)
+def test_reads_and_writes_are_throttled(bundle: Bundle, field: str, v1: str, v2: str) -> None:
+    disk = whole_disk()
+    major, minor = map(int, disk.split(":"))
+    bundle.resources["blockIO"] = {field: [{"major": major, "minor": minor, "rate": 1_000_000}]}
+    found = groups.read(bundle.up().pid, "blkio" if groups.is_v1("blkio") else "io", v1, "io.max")
+    assert found == f"{disk} 1000000" or f"{v2}=1000000" in found
+
+
+def test_packets_have_a_class_and_a_priority(bundle: Bundle) -> None:
+    if not (groups.is_v1("net_cls") and groups.is_v1("net_prio")):
+        pytest.skip("net_cls and net_prio are not mounted")
+    bundle.resources["network"] = {"classID": 0x100001, "priorities": [{"name": "lo", "priority": 5}]}
+    pid = bundle.up().pid
+    assert groups.read(pid, "net_cls", "net_cls.classid", "") == str(0x100001)
+    assert "lo 5" in groups.read(pid, "net_prio", "net_prio.ifpriomap", "")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"memory": {"limit": -2}}, {"cpu": {"cpus": "one"}}, {"cpu": {"shares": -1}}, {"pids": {"limit": "many"}}],
+    ids=["limit", "cpus", "shares", "pids"],
+)
+def test_a_limit_that_makes_no_sense_is_an_error(bundle: Bundle, wrong: dict[str, Any]) -> None:
+    bundle.resources.update(wrong)
+    bundle.refused()
+
+
+def test_a_container_without_resources_runs(bundle: Bundle) -> None:
+    del bundle.linux["resources"]
+    bundle.up()
 
 
 def test_huge_pages_are_limited(bundle: Bundle) -> None:
