@@ -41,14 +41,18 @@ LINKS = (
 )
 
 
-def own_dev(spec: Spec) -> Mount | None:
-    """The mount that is /dev, when that is a filesystem of the container's own, and nodes can be made there."""
-    if spec.limited:
-        return None
+def new_dev(spec: Spec) -> Mount | None:
+    """The mount that is /dev, when that is a filesystem of the container's own."""
     for item in spec.mounts:
         if item.destination.rstrip("/") == "/dev":
-            return item if item.type == "tmpfs" and "tmpcopyup" not in item.options else None
+            return item if item.type == "tmpfs" else None
     return None
+
+
+def own_dev(spec: Spec) -> Mount | None:
+    """The mount that is /dev, when the parent can make it: empty at first, and with rights to make nodes there."""
+    item = new_dev(spec)
+    return item if item and not spec.limited and "tmpcopyup" not in item.options else None
 
 
 def has_dev(spec: Spec) -> bool:
@@ -124,7 +128,7 @@ def _make_links(directory: int, owner: int, group: int) -> None:
 
 def seal_dev(container: Container) -> None:
     """Make /dev read-only where it was asked to be."""
-    item = own_dev(container.spec)
+    item = new_dev(container.spec)
     if item and sort(item.options).set & mount.MOUNT_ATTR_RDONLY:
         mount.mount_setattr(container.dev, mount.MOUNT_ATTR_RDONLY)
 

@@ -9,7 +9,7 @@ from coso.cgroups import Hierarchy
 from coso.errors import KernelError
 from coso.kernel import mount
 from coso.runtime.container import Container
-from coso.runtime.devices import own_dev
+from coso.runtime.devices import new_dev, own_dev
 from coso.runtime.mount import attach, attach_bind, remount, shows_host
 from coso.runtime.options import sort
 from coso.spec import Mount
@@ -53,7 +53,11 @@ def _mount_new(container: Container, item: Mount) -> None:
     parameters = {"source": item.source or item.type, **options.parameters}
     if container.spec.mount_label:
         parameters["context"] = container.spec.mount_label
-    fd = mount.new_mount(item.type, parameters, options.set)
+    is_dev = item is new_dev(container.spec)
+    # /dev is read-only, if at all, only once it is filled.
+    fd = mount.new_mount(item.type, parameters, options.set & ~(mount.MOUNT_ATTR_RDONLY if is_dev else 0))
+    if is_dev:
+        container.dev = fd
     if "tmpcopyup" in options.ours:
         from coso.runtime.copyup import copy_up
 

@@ -176,10 +176,10 @@ def in_child(spec: Spec) -> list[Step]:
 
 def _nodes(spec: Spec) -> list[Step]:
     """The steps for device nodes that the parent has not made."""
-    ours = devices.own_dev(spec)
     elsewhere = any(not device.path.startswith("/dev/") for device in spec.devices)
-    others = elsewhere or (ours is None and devices.has_dev(spec))
-    return [*([devices.OTHERS] if others else []), *([devices.SEAL] if ours and "ro" in ours.options else [])]
+    others = elsewhere or (devices.own_dev(spec) is None and devices.has_dev(spec))
+    new = devices.new_dev(spec)
+    return [*([devices.OTHERS] if others else []), *([devices.SEAL] if new and "ro" in new.options else [])]
 
 
 def in_any_process(spec: Spec) -> list[Step]:

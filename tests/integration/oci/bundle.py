@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def default() -> Config:
         },
         "root": {"path": "rootfs", "readonly": False},
         "hostname": "oci",
-        "mounts": [dict(mount) for mount in MOUNTS],
+        "mounts": deepcopy(list(MOUNTS)),
         "linux": {
             "resources": {"devices": [{"allow": False, "access": "rwm"}]},
             "namespaces": [{"type": kind} for kind in NAMESPACES],

@@ -73,6 +73,11 @@ def test_the_hosts_devices_are_shown(bundle: Bundle) -> None:
     ]
 
 
+def test_dev_can_be_read_only(bundle: Bundle) -> None:
+    next(mount for mount in bundle.config["mounts"] if mount["destination"] == "/dev")["options"].append("ro")
+    assert bundle.output("echo x > /dev/null; touch /dev/new 2>/dev/null || echo read-only") == "read-only"
+
+
 def test_a_terminal(bundle: Bundle) -> None:
     """By way of `script`, which gives the runtime a terminal to pass on."""
     bundle.process["terminal"] = True
