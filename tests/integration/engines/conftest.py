@@ -137,7 +137,7 @@ def tidy(place: Place) -> None:
     """Take away what engines leave when their storage goes."""
     if place.local:
         hosts.unmount_below(place.directory)
-        hosts.drop_empty_groups("libpod_parent/conmon", "libpod_parent")
+        hosts.drop_empty_groups("libpod_parent/conmon", "libpod_parent", "docker", "default")
         return
     place.sh(f"grep -o '{place.directory}[^ ]*' /proc/self/mounts | sort -r | xargs -r umount -l")
 

@@ -52,7 +52,7 @@ MARKS = {"passed": "+", "failed": "-"}
 
 def main(places: list[str]) -> int:
     """Print the page."""
-    reports: list[Report] = [json.loads(Path(place).read_text()) for place in places]
+    reports = merged([json.loads(Path(place).read_text()) for place in places])
     if not reports:
         print(__doc__, file=sys.stderr)
         return 2
@@ -63,6 +63,16 @@ def main(places: list[str]) -> int:
     tables = "\n\n".join("\n".join(_table(reports, engine)) for engine in engines)
     print(TEXT.format(machines="\n".join(machines), tables=tables, reasons="\n".join(_reasons(reports))), end="")
     return 0
+
+
+def merged(reports: list[Report]) -> list[Report]:
+    """One report for each runtime on each machine; a later one has the last word on its tests."""
+    found: dict[tuple[str, str], Report] = {}
+    for report in reports:
+        known = found.setdefault((report["runtime"], report["where"]), {**report, "outcomes": {}})
+        for engine, outcomes in report["outcomes"].items():
+            known["outcomes"].setdefault(engine, {}).update(outcomes)
+    return list(found.values())
 
 
 def _tests(reports: list[Report], engine: str) -> list[str]:
