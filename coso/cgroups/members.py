@@ -21,10 +21,17 @@ PATIENCE = 10.0
 
 def processes(path: str, here: list[Hierarchy]) -> list[int]:
     """The processes in the groups of a path and in those below, as this PID namespace numbers them."""
+    _refuse_root(path)
     found: set[int] = set()
     for hierarchy in here:
         found |= _below(f"{hierarchy.path}/{path}")
     return sorted(found)
+
+
+def _refuse_root(path: str) -> None:
+    """Without a group of its own a container would be taken for the whole machine."""
+    if not path.strip("/"):
+        raise LimitError("the container has no control group of its own", cause="--cgroup-manager disabled, say")
 
 
 def _below(group: str) -> set[int]:
@@ -36,6 +43,7 @@ def _below(group: str) -> set[int]:
 
 def freezer(path: str, here: list[Hierarchy]) -> tuple[int, str]:
     """The version and the group that freezing goes through: v1's controller where it is mounted, else v2."""
+    _refuse_root(path)
     for hierarchy in sorted(here, key=lambda item: item.version):
         group = f"{hierarchy.path}/{path}"
         if ("freezer" in hierarchy.controllers or hierarchy.version == 2) and os.path.isdir(group):
@@ -122,6 +130,7 @@ def kill_all(path: str, here: list[Hierarchy], signal: int) -> None:
     meanwhile; what was frozen before stays so, but for SIGKILL, since a process
     that v1 has frozen dies only when it is thawed.
     """
+    _refuse_root(path)
     if signal == SIGKILL and _kill_v2(path, here):
         _thaw_quietly(path, here)
         return

@@ -207,6 +207,17 @@ def start_unit(unit: Unit, pid: int, resources: Resources, *, user: bool = False
         return manager.group(unit.name)
 
 
+def check_free(unit: str, *, user: bool = False) -> None:
+    """Raise LimitError for the name of a unit that runs: it is somebody else's, and not to be stopped on a failure."""
+    from coso.cgroups import systemd_bus
+
+    with systemd_bus.Manager(user=user) as manager:
+        if manager.is_running(unit):
+            raise LimitError(
+                f"systemd runs a unit {unit} already", hint="give the container another id, or another cgroupsPath"
+            )
+
+
 def update_unit(unit: str, resources: Resources, *, user: bool = False) -> None:
     """Tell systemd of new limits, until the next boot as the unit itself. Raises LimitError."""
     from coso.cgroups import systemd_bus

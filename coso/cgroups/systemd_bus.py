@@ -89,6 +89,18 @@ class Manager:
             self._forget(unit)
             raise LimitError(f"systemd could not start {unit}: {result}", hint=f"see `journalctl -u {unit}`")
 
+    def is_running(self, unit: str) -> bool:
+        """Whether there is such a unit, and it has not ended or failed (ActiveState)."""
+        try:
+            place = self._call("GetUnit", "s", (unit,))[0]
+        except CallError as error:
+            if error.name != NO_SUCH_UNIT:
+                raise
+            return False
+        words = (f"{SERVICE}.Unit", "ActiveState")
+        state = self._call("Get", "ss", words, place=place, interface="org.freedesktop.DBus.Properties")[0][1]
+        return state not in ("inactive", "failed")
+
     def stop(self, unit: str) -> None:
         """StopUnit, wait until it is done, and forget that it failed, if it did."""
         try:

@@ -48,7 +48,7 @@ class Caller:
         from coso.oci.store import default_root
 
         self.root = os.path.abspath(given.last("root") or default_root())
-        self.log = given.last("log")
+        self.log = os.path.abspath(given.last("log")) if given.last("log") else ""
         self.warns = True
         self.json = given.last("log-format", "text") == "json"
         self.level = "debug" if given.on("debug") else given.last("log-level", "warn")
@@ -67,7 +67,7 @@ class Caller:
 
     def say(self, level: str, message: str) -> None:
         """Write a line to the log; to standard error too when there is none, or for an error."""
-        if LEVELS.index(level) < LEVELS.index(self.level):
+        if level != "error" and LEVELS.index(level) < LEVELS.index(self.level):
             return
         line = " ".join(message.split("\n"))
         if level == "error" or (self.warns and not self.log):

@@ -60,7 +60,8 @@ def _wishes(caller: Caller, given: Words) -> Wishes:
     from coso.oci.create import Wishes
 
     return Wishes(
-        bundle=given.last("bundle", "."),
+        # The working directory changes to it.
+        bundle=os.path.abspath(given.last("bundle", ".")),
         config=given.last("config"),
         console_socket=_absolute(given.last("console-socket")),
         pid_file=_absolute(given.last("pid-file")),
@@ -83,7 +84,14 @@ def _preserved(given: Words) -> int:
 
     if not text.isdecimal() or int(text) > 1024:
         raise UsageError(f"--preserve-fds {text!r} is not a number of descriptors")
-    return int(text) + listening()
+    number = int(text) + listening()
+    for fd in range(3, 3 + number):
+        try:
+            os.fstat(fd)
+        except OSError:
+            # A descriptor of the runtime's own would come to have this number, and reach the container.
+            raise UsageError(f"--preserve-fds: descriptor {fd} is not open") from None
+    return number
 
 
 def create(caller: Caller, given: Words) -> int:

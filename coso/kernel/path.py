@@ -85,14 +85,16 @@ def filesystem_type(fd: int) -> int:
     return int.from_bytes(found[:8], "little")
 
 
-def write_proc(path: str, text: str) -> None:
+def write_proc(path: str, text: str, proc: int = -1) -> None:
     """Write a file of /proc, after making sure that it is one and no look-alike; raise KernelError.
+
+    With `proc`, a descriptor of the host's /proc, the path is below that.
 
     An image, or a mount that somebody asked for, may have put something else
     there, and what was meant to protect would go nowhere (CVE-2019-16884, CVE-2025-52881).
     """
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=proc if proc >= 0 else None)
     except OSError as error:
         raise KernelError("open", error.errno or 0, path) from None
     try:

@@ -8,7 +8,7 @@ from coso import cgroups, quickjson
 from coso.cgroups import hierarchies, members
 from coso.errors import CosoError, KernelError, LimitError, UsageError
 from coso.kernel.process import pidfd_open, pidfd_send_signal, start_time
-from coso.oci.store import Place, State, is_alive
+from coso.oci.store import Place, State, is_alive, missing
 from coso.runtime import channel
 from coso.spec import VERSION, Spec
 
@@ -39,8 +39,12 @@ def saved_spec(place: Place) -> Spec:
     """The specification that the container was made by."""
     from coso.spec.read import read
 
-    with open(place.config, "rb") as file:
-        return read(file.read(), bundle=place.read().bundle)
+    try:
+        with open(place.config, "rb") as file:
+            text = file.read()
+    except FileNotFoundError:
+        raise missing(place.id) from None
+    return read(text, bundle=place.read().bundle)
 
 
 def _hook_state(state: State, status: str, pid: int) -> str:
@@ -60,13 +64,16 @@ def start(place: Place, warn: Warn) -> None:
         except OSError:
             raise CosoError(f"container {place.id} cannot be started: its process has ended") from None
         conversation.watch(lambda: _check_memory(state))
-        conversation.send("go")
+        # First, so that a container which runs is never taken for one that waits.
         os.unlink(place.gate)
+        conversation.send("go")
         while (message := conversation.receive()) is not None:
             if message[0] == "error":
                 from coso.runtime import child
 
                 raise child.error_from(place.id, message[1])
+        # A hook may take its time, and somebody may want the container deleted meanwhile.
+        held.close()
         run_poststart(place, state, warn)
     finally:
         held.close()
@@ -105,8 +112,8 @@ def signal_number(text: str) -> int:
     name = text.upper().removeprefix("SIG")
     if text.isdecimal() and 0 < int(text) < signal.NSIG:
         return int(text)
-    if name in ("RTMIN", "RTMAX") or hasattr(signal, f"SIG{name}"):
-        return int(getattr(signal, f"SIG{name}"))
+    if f"SIG{name}" in signal.Signals.__members__:
+        return int(signal.Signals[f"SIG{name}"])
     base, sign, offset = name.replace("-", "+-").partition("+")
     if base in ("RTMIN", "RTMAX") and sign and offset.lstrip("-").isdecimal():
         return int(getattr(signal, f"SIG{base}")) + int(offset)
@@ -117,15 +124,19 @@ def kill(place: Place, text: str, *, everyone: bool = False) -> None:
     """Send a signal to the container's process, or to all of its processes; raises CosoError when it has ended."""
     number = signal_number(text)
     state = place.read()
-    if everyone:
+    if everyone and state.cgroup:
         members.kill_all(state.cgroup, hierarchies(), number)
         return
     if place.status(state) == "stopped" or not send(state, number):
         # containerd knows by the words `container not running` that there is nothing left to kill.
         raise CosoError(f"container not running: the process of {place.id} has ended", hint="`delete` removes it")
-    if number == SIGKILL and "pid" not in saved_spec(place).namespaces:
-        # Without a PID namespace of its own the others would outlive its first process.
-        members.kill_all(state.cgroup, hierarchies(), number)
+    if number == SIGKILL and state.cgroup:
+        if "pid" not in saved_spec(place).namespaces:
+            # Without a PID namespace of its own the others would outlive its first process.
+            members.kill_all(state.cgroup, hierarchies(), number)
+        elif members.is_frozen(state.cgroup, hierarchies()):
+            # What v1 has frozen dies only when it is thawed.
+            members.thaw(state.cgroup, hierarchies())
 
 
 def send(state: State, number: int) -> bool:

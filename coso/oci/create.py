@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from coso import steps
-from coso.errors import CosoError, MissingError, UsageError
+from coso.errors import CosoError, MissingError, SpecError, UsageError
 from coso.kernel.process import is_limited, start_time
 from coso.oci.store import Place, State, replace_file
 from coso.runtime import channel, hooks
@@ -50,6 +50,9 @@ def read_bundle(wishes: Wishes, warn: Callable[[str], None] | None = None) -> tu
             f"{path} cannot be read: {error.strerror}", hint="`coso-oci spec` writes an example there"
         ) from None
     spec = replace(read(text, bundle=bundle, warn=warn), systemd=wishes.cgroup_manager == "systemd")
+    present = {*spec.namespaces, *(item.type for item in spec.joined)}
+    if "user" in present and "mount" not in present:
+        raise SpecError("linux.namespaces: a user namespace needs a mount namespace beside it, to mount in")
     if warn:
         _warn_of_what_cannot_be(spec, warn)
     if not os.path.isdir(spec.root.path):
@@ -91,9 +94,9 @@ def with_own_rights(spec: Spec) -> Spec:
 
 
 def listening() -> int:
-    """How many sockets this process was started with by socket activation (sd_listen_fds(3))."""
+    """How many sockets this very process was started with by socket activation (sd_listen_fds(3))."""
     text = os.environ.get("LISTEN_FDS", "0")
-    return int(text) if text.isdecimal() else 0
+    return int(text) if text.isdecimal() and os.environ.get("LISTEN_PID") == str(os.getpid()) else 0
 
 
 def check_console(terminal: bool, console_socket: str) -> None:
@@ -112,7 +115,7 @@ def make(
     """Bring a container up to the moment when its command may go, and write down its state."""
     take_over()
     os.umask(0o022)
-    os.chdir(os.path.abspath(wishes.bundle))
+    os.chdir(wishes.bundle)
     container = Container(spec, held, *channel.pair())
     container.clamps = True
     container.warn = warn or container.warn
@@ -146,7 +149,7 @@ def _give_up(container: Container, place: Place) -> None:
 
 
 def _configure(container: Container, place: Place, wishes: Wishes, *, outlives: bool) -> None:
-    container.bundle = os.path.abspath(wishes.bundle)
+    container.bundle = wishes.bundle
     container.directory = place.rootfs
     container.no_pivot, container.no_new_keyring = wishes.no_pivot, wishes.no_new_keyring
     container.preserved, container.listening = wishes.preserve_fds, listening()

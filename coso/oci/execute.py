@@ -17,6 +17,7 @@ from coso.kernel.process import PR_SET_DUMPABLE, pidfd_open, prctl, start_time
 from coso.oci.create import check_console, hand_out
 from coso.oci.store import Place, State
 from coso.runtime import channel, child, command, console, plan, security, user
+from coso.runtime import process as labels
 from coso.runtime.container import Container
 from coso.runtime.namespaces import KINDS
 from coso.runtime.start import await_ready, close, explained, let_go, load, take_over
@@ -106,6 +107,7 @@ def _make(container: Container, state: State, wishes: ExecWishes) -> None:
         root = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_CLOEXEC)
     except (KernelError, OSError):
         raise CosoError(f"container {state.id} has ended") from None
+    labels.check_labels(container)
     groups = join.groups_of(state.pid, hierarchies(), wishes.cgroup) if state.cgroup else None
     container.membership = groups
     if start_time(state.pid) != state.started:
@@ -113,6 +115,8 @@ def _make(container: Container, state: State, wishes: ExecWishes) -> None:
     helper = os.fork()
     if helper == 0:
         _help(container, init, root, detach=wishes.detach)
+    # Ours alone stays open, so that the helper's end is heard of, whatever ends it.
+    container.theirs.close()
     message = container.ours.receive()
     os.waitpid(helper, 0)
     os.close(init)
@@ -124,10 +128,9 @@ def _make(container: Container, state: State, wishes: ExecWishes) -> None:
         raise KernelError(words[0], int(words[1]), words[2])
     container.pid = int(words[0])
     container.pidfd = pidfd_open(container.pid)
-    container.theirs.close()
     if container.has("user"):
         user.read_maps(container)
-        console.give_pipes(container)
+    console.give_pipes(container)
     if container.spec.process.oom_score_adj is not None:
         from coso.runtime.process import set_oom_score
 
@@ -151,6 +154,7 @@ def _help(container: Container, init: int, root: int, *, detach: bool) -> None:
             os.sched_setaffinity(0, affinity.initial)
         if membership:
             enter(membership)
+        container.proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         process.setns(init, flags)
         if "mount" not in kinds or container.no_pivot:
             os.fchdir(root)
@@ -176,6 +180,7 @@ def _become(container: Container, *, detach: bool) -> None:
         ours = [
             *([user.ROOT] if container.has("user") else []),
             console.TERMINAL if spec.process.terminal else console.INPUT,
+            *([labels.LABEL] if spec.process.apparmor_profile or spec.process.selinux_label else []),
             *plan.in_any_process(spec),
         ]
         # Entering the groups has reset it, or not, as the kernel's version has it: what is final is said again.

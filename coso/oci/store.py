@@ -19,6 +19,8 @@ from coso.state import RUN, make_directories, remove_empty_directories
 from coso.value import value
 
 ROOT = f"{RUN}/oci"
+# What is being removed is called so; no id can begin with it.
+GONE = ":"
 LONGEST_ID = 255
 ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
@@ -96,10 +98,15 @@ class Place:
 
     def remove(self, held: journal.Journal) -> None:
         """Undo all that is recorded and remove the directory; raises CosoError for what would not go."""
-        failures = held.undo()
+        failures = held.undo(keep=True)
         if failures:
             raise CosoError(f"the container {self.id} could not be undone: {'; '.join(failures)}", hint="try again")
-        remove_tree(self.path)
+        # Whoever waits for the lock finds the directory gone under this name, and so never half of it.
+        gone = f"{os.path.dirname(self.path)}/{GONE}{self.id}"
+        remove_tree(gone)
+        os.rename(self.path, gone)
+        remove_tree(gone)
+        held.close()
         if os.path.dirname(self.path) == ROOT:
             remove_empty_directories()
 
@@ -152,6 +159,9 @@ class Place:
 def collect(root: str = ROOT) -> tuple[list[str], list[str]]:
     """Take back what killed runtimes left half made: the ids, and what could not be undone."""
     removed, failures = [], []
+    for name in os.listdir(root) if os.path.isdir(root) else []:
+        if name.startswith(GONE):
+            remove_tree(f"{root}/{name}")
     for place in all_places(root):
         if held := place.half_made(wait=False):
             try:

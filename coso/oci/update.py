@@ -36,7 +36,8 @@ def wanted(given: Words, table: dict[str, tuple[str, str]]) -> Resources:
     for option, (part, field) in table.items():
         if option in given.options:
             place = tree.setdefault(part, {})
-            assert isinstance(place, dict)
+            if not isinstance(place, dict):
+                raise UsageError(f"--resources {file}: {part} is no object, and --{option} belongs there")
             place[field] = given.last(option) if option in WORDS else _number(option, given.last(option))
     if not tree:
         raise UsageError("coso-oci update: no limit is given", hint="see `coso-oci update --help`")
@@ -44,7 +45,7 @@ def wanted(given: Words, table: dict[str, tuple[str, str]]) -> Resources:
 
 
 def _number(option: str, text: str) -> int:
-    if not text.lstrip("-").isdecimal():
+    if not text.removeprefix("-").isdecimal():
         raise UsageError(f"--{option} {text!r} is not a number")
     return int(text)
 

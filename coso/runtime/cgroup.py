@@ -34,9 +34,11 @@ def _hand_over(container: Container) -> None:
     """Give the group to the container's user where it sees nothing but its own, and may write there."""
     spec = container.spec
     shown = any(
-        item.source == "cgroup" and item.destination == "/sys/fs/cgroup" and "ro" not in item.options
+        item.type in ("cgroup", "cgroup2") and item.destination == "/sys/fs/cgroup" and "ro" not in item.options
         for item in spec.mounts
     )
+    if container.joins("user"):
+        return  # Who is who there is not known yet.
     if shown and "cgroup" in spec.namespaces and (owner := container.host_uid(spec.process.user.uid)) != 0:
         from coso.cgroups.delegate import delegate
 
@@ -64,6 +66,7 @@ def make_unit(container: Container) -> None:
 
     container.hierarchies = cgroups.hierarchies()
     unit, resources = systemd.unit_of(container.spec.cgroups_path, container.id), container.spec.resources
+    systemd.check_free(unit.name)
     container.unit = unit.name
     container.journal.record("stop-unit", unit.name)
     container.cgroup = systemd.start_unit(unit, container.pid, resources).strip("/")

@@ -12,6 +12,7 @@ import os
 
 from coso import steps
 from coso.errors import CosoError, StartError
+from coso.kernel.process import PR_SET_DUMPABLE, prctl
 from coso.runtime import channel, command, pid, plan
 from coso.runtime.container import Container
 
@@ -22,14 +23,25 @@ def run(container: Container) -> None:
     """Execute the child's steps and become the command; never returns."""
     try:
         container.ours.close()
+        if container.joins("pid") and not container.has("user"):
+            # Its neighbours there could trace it, which has the runtime's rights yet (CVE-2016-9962).
+            prctl(PR_SET_DUMPABLE, 0)
         # A session of its own: the caller's terminal cannot be typed into, nor its Ctrl-C reach the command twice.
         os.setsid()
         _enter(container)
     except steps.FailedStep as failure:
-        report(container, failure.step.name, failure.__cause__)
+        _last_words(container, failure.step.name, failure.__cause__)
     except BaseException as error:
-        report(container, "execute", error)
+        _last_words(container, "execute", error)
     os._exit(125)
+
+
+def _last_words(container: Container, step: str, error: BaseException | None) -> None:
+    """Report, and end in any case: this process must never go on as the runtime that it was cloned from."""
+    try:
+        report(container, step, error)
+    finally:
+        os._exit(125)
 
 
 def _enter(container: Container) -> None:

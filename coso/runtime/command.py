@@ -31,7 +31,8 @@ def enter_directory(container: Container) -> None:
     for fd in range(3, 3 + container.preserved):
         os.set_inheritable(fd, True)
     try:
-        os.makedirs(cwd, exist_ok=True)
+        if not container.init:
+            os.makedirs(cwd, exist_ok=True)
         os.chdir(cwd)
         os.getcwd()
     except OSError as error:

@@ -63,7 +63,9 @@ def give_pipes(container: Container) -> None:
     """
     user = container.spec.process.user
     owner, group = container.host_uid(user.uid), container.host_gid(user.gid)
-    for fd in (1, 2):
+    if owner == os.geteuid():
+        return
+    for fd in (0, 1, 2):
         try:
             if os.readlink(f"/proc/self/fd/{fd}").startswith("pipe:"):
                 os.fchown(fd, owner, group)

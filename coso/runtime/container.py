@@ -63,6 +63,8 @@ class Container:
         # A container that outlives its runtime waits at this listening socket for the word to start its command.
         self.gate: socket | None = None
         self.bundle = ""
+        # The host's /proc, for a process that enters a container.
+        self.proc = -1
         # The first process of the container, where this is another one in it.
         self.init = 0
         self.cgroup = f"coso-{self.id}"

@@ -74,6 +74,8 @@ def make_dev(container: Container) -> None:
     options = sort(item.options)
     owner, group = container.root_uid, container.root_gid
     parameters: dict[str, str | None] = {"source": item.source or "tmpfs", "uid": str(owner), "gid": str(group)}
+    if container.spec.mount_label:
+        parameters["context"] = container.spec.mount_label
     # Read-only, if at all, only once it is filled: seal_dev.
     attributes = options.set & ~mount.MOUNT_ATTR_RDONLY
     container.dev = mount.new_mount("tmpfs", {"mode": "755", **parameters, **options.parameters}, attributes)

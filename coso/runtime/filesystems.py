@@ -19,6 +19,10 @@ from coso.steps import Step
 SHOWS = {"proc": "pid", "sysfs": "network", "mqueue": "ipc", "cgroup": "cgroup", "cgroup2": "cgroup"}
 
 
+# Filesystems whose files take the label of their mount; procfs and its like have labels of their own.
+LABELLED = ("tmpfs", "ramfs", "devpts")
+
+
 def mount_one(container: Container, item: Mount) -> None:
     """Mount one filesystem of the specification inside the root."""
     if item.type in ("proc", "sysfs"):
@@ -51,11 +55,13 @@ def _belongs_to_host(container: Container, item: Mount) -> bool:
 def _mount_new(container: Container, item: Mount) -> None:
     options = sort(item.options)
     parameters = {"source": item.source or item.type, **options.parameters}
-    if container.spec.mount_label:
+    if container.spec.mount_label and item.type in LABELLED:
         parameters["context"] = container.spec.mount_label
     is_dev = item is new_dev(container.spec)
     # /dev is read-only, if at all, only once it is filled.
     fd = mount.new_mount(item.type, parameters, options.set & ~(mount.MOUNT_ATTR_RDONLY if is_dev else 0))
+    if options.recursive_set or options.recursive_clear:
+        mount.mount_setattr(fd, options.recursive_set, options.recursive_clear)
     if is_dev:
         container.dev = fd
     if "tmpcopyup" in options.ours:
@@ -119,10 +125,12 @@ def _own_hierarchy(container: Container, hierarchy: Hierarchy, attributes: int) 
     namespace's owner may mount it anew.
     """
     own_group = not container.has("cgroup") and container.cgroup
-    if hierarchy.version == 2 and not (own_group and container.has("user")):
+    if hierarchy.version == 2 and container.has("cgroup"):
         return mount.new_mount("cgroup2", {}, attributes)
-    if own_group:
-        fd = mount.open_tree(f"{hierarchy.path}/{container.cgroup}")
+    if own_group or hierarchy.version == 2:
+        # A new cgroup2 mount in the host's namespace would take the host's own options away (nsdelegate, …).
+        shown = own_group and (hierarchy.version == 1 or container.has("user"))
+        fd = mount.open_tree(f"{hierarchy.path}/{container.cgroup}" if shown else hierarchy.path)
         mount.mount_setattr(fd, attributes, propagation=mount.MS_PRIVATE)
         return fd
     pairs = (controller.partition("=") for controller in hierarchy.controllers)

@@ -36,10 +36,10 @@ def run_all(point: str, hooks: tuple[Hook, ...], state: str) -> None:
 def run(hook: Hook, state: str) -> None:
     """Run one hook to its end, at most its time-out; raise CosoError unless its status is 0."""
     variables = dict(item.partition("=")[::2] for item in hook.env)
-    in_read, in_write = os.pipe2(os.O_CLOEXEC)
+    told = _file_of(state)
     out_read, out_write = os.pipe2(os.O_CLOEXEC)
     actions = [
-        (os.POSIX_SPAWN_DUP2, in_read, 0),
+        (os.POSIX_SPAWN_DUP2, told, 0),
         (os.POSIX_SPAWN_DUP2, out_write, 1),
         (os.POSIX_SPAWN_DUP2, out_write, 2),
     ]
@@ -48,13 +48,11 @@ def run(hook: Hook, state: str) -> None:
             hook.path, hook.args or (hook.path,), variables, file_actions=actions, setsigmask=[], setsigdef=[13, 17]
         )
     except OSError as error:
-        os.close(in_write)
         os.close(out_read)
         raise CosoError(f"{hook.path} cannot be executed: {error.strerror}") from None
     finally:
-        os.close(in_read)
+        os.close(told)
         os.close(out_write)
-    _tell(in_write, state)
     said, status = _wait(pid, out_read, hook.timeout)
     if status is None:
         raise CosoError(f"{hook.path} ran longer than its time-out of {hook.timeout} s")
@@ -62,14 +60,14 @@ def run(hook: Hook, state: str) -> None:
         raise CosoError(f"{hook.path} failed with status {status}: {said.strip() or 'it said nothing'}")
 
 
-def _tell(fd: int, state: str) -> None:
-    """Write the state, which a pipe holds whole; a hook need not read it."""
-    try:
-        os.set_blocking(fd, False)
-        os.write(fd, state.encode())
-    except (BrokenPipeError, BlockingIOError):
-        pass
-    os.close(fd)
+def _file_of(state: str) -> int:
+    """The state as a file in memory: it may be longer than a pipe holds, and a hook need not read it."""
+    fd = os.memfd_create("state", os.MFD_CLOEXEC)
+    data = state.encode(errors="surrogateescape")
+    while data:
+        data = data[os.write(fd, data) :]
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd
 
 
 def _wait(pid: int, out: int, timeout: int | None) -> tuple[str, int | None]:

@@ -37,10 +37,10 @@ class Journal:
         self._records.append(record)
         os.write(self._fd, f"{quickjson.dumps(record)}\n".encode())
 
-    def undo(self) -> list[str]:
+    def undo(self, *, keep: bool = False) -> list[str]:
         """Undo everything, last change first, and remove the journal; return what could not be undone.
 
-        With anything left, the journal stays for `coso gc`.
+        With anything left, the journal stays for `coso gc`; with `keep`, for the caller, and locked.
         """
         failures: list[str] = []
         for kind, *words in reversed(self._records):
@@ -51,6 +51,8 @@ class Journal:
                 undo.ACTIONS[kind](*words)
             except Exception as error:
                 failures.append(f"{kind} {' '.join(words)}: {error}")
+        if keep and not failures:
+            return failures
         if not failures:
             os.unlink(self.path)
         self.close()
@@ -58,7 +60,9 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the lock; what is recorded stays to be undone by whoever opens the journal next."""
-        os.close(self._fd)
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
 
 
 def create() -> Journal:

@@ -125,7 +125,9 @@ def _spare_proc(fd: int, point: int, target: str) -> None:
 
 def attach_bind(container: Container, item: Mount) -> None:
     """Put in place what is shown of the host."""
-    fd = container.binds[[other for other in container.spec.mounts if shows_host(other)].index(item)]
+    # By identity: two mounts may well be equal.
+    places = [other is item for other in container.spec.mounts if shows_host(other)]
+    fd = container.binds[places.index(True)]
     mode = os.fstat(fd).st_mode
     if stat.S_ISLNK(mode):
         _copy_link(container, fd, item.destination)

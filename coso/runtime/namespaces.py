@@ -17,7 +17,7 @@ from coso.kernel import process
 from coso.runtime import user
 from coso.runtime.container import Container
 from coso.runtime.time import set_offsets
-from coso.spec import IdMapping, Joined
+from coso.spec import IdMapping, Joined, sysctl
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,16 +56,33 @@ def open_namespace(joined: Joined) -> int:
     return fd
 
 
+def _spare_the_host(container: Container, joined: list[tuple[str, int]]) -> None:
+    """Refuse names and kernel parameters for namespaces that are named by path, and turn out to be the host's."""
+    spec = container.spec
+    names, parameters = bool(spec.hostname or spec.domainname), {sysctl.namespace(name) for name, _ in spec.sysctl}
+    for kind, fd in joined:
+        file = {"network": "net"}.get(kind, kind)
+        if kind not in ("uts", "ipc", "network") or os.fstat(fd).st_ino != os.stat(f"/proc/self/ns/{file}").st_ino:
+            continue
+        if kind in parameters or (kind == "uts" and names):
+            raise CosoError(
+                f"linux.namespaces ({kind}) is the host's own, whose names and parameters are not a container's to set"
+            )
+
+
 def clone_inside(container: Container, flags: int, first_process: Callable[[Container], None]) -> None:
     """Make the first process in the joined namespaces and in new ones, by way of a helper."""
     order = list(KINDS)
     joined = sorted(container.spec.joined, key=lambda item: order.index(item.type))
     entries = [(open_namespace(item), KINDS[item.type]) for item in joined]
+    _spare_the_host(container, [(item.type, fd) for item, (fd, _) in zip(joined, entries, strict=True)])
     helper = os.fork()
     if helper == 0:
         _help(container, entries, flags, first_process)
     for fd, _ in entries:
         os.close(fd)
+    # Ours alone stays open, so that the helper's end is heard of, whatever ends it.
+    container.theirs.close()
     message = container.ours.receive()
     os.waitpid(helper, 0)
     if message is None:

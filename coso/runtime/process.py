@@ -6,6 +6,7 @@ must not be able to put another file in the way (CVE-2019-16884).
 
 from __future__ import annotations
 
+import errno
 import os
 from _struct import pack
 
@@ -74,18 +75,31 @@ def set_sysctls(container: Container) -> None:
 def label(container: Container) -> None:
     """Have execve change to the profile and the label that were asked for (apparmor(7), selinux(8))."""
     process = container.spec.process
+    check_labels(container)
+    # In a container that runs, /proc is what that has made of it: then the host's is at hand by descriptor.
+    place = "thread-self/attr" if container.proc >= 0 else "/proc/thread-self/attr"
     if process.apparmor_profile:
-        if not os.path.isdir("/sys/module/apparmor"):
-            raise CosoError(f"process.apparmorProfile {process.apparmor_profile!r}: this kernel has no AppArmor")
-        modern = "/proc/self/attr/apparmor/exec"
-        place = modern if os.path.exists(modern) else "/proc/self/attr/exec"
-        write_proc(place, f"exec {process.apparmor_profile}")
-    if process.selinux_label or container.spec.mount_label:
-        if not os.path.isdir("/sys/fs/selinux"):
-            field = "process.selinuxLabel" if process.selinux_label else "linux.mountLabel"
-            raise CosoError(f"{field}: this kernel has no SELinux")
-        if process.selinux_label:
-            write_proc("/proc/self/attr/exec", process.selinux_label)
+        text = f"exec {process.apparmor_profile}"
+        try:
+            write_proc(f"{place}/apparmor/exec", text, container.proc)
+        except KernelError as error:
+            if error.errno != errno.ENOENT:
+                raise
+            write_proc(f"{place}/exec", text, container.proc)  # Linux before 5.8
+    if process.selinux_label:
+        write_proc(f"{place}/exec", process.selinux_label, container.proc)
+
+
+def check_labels(container: Container) -> None:
+    """Raise CosoError for a label that this kernel has no use for; asked while /sys is the host's."""
+    process = container.spec.process
+    if container.proc >= 0:
+        return
+    if process.apparmor_profile and not os.path.isdir("/sys/module/apparmor"):
+        raise CosoError(f"process.apparmorProfile {process.apparmor_profile!r}: this kernel has no AppArmor")
+    if (process.selinux_label or container.spec.mount_label) and not os.path.isdir("/sys/fs/selinux"):
+        field = "process.selinuxLabel" if process.selinux_label else "linux.mountLabel"
+        raise CosoError(f"{field}: this kernel has no SELinux")
 
 
 OOM = Step(

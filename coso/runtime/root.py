@@ -14,6 +14,7 @@ import stat
 
 from coso.errors import KernelError
 from coso.kernel import mount
+from coso.kernel.path import make_in_root
 from coso.runtime.container import Container
 from coso.runtime.options import PROPAGATIONS
 from coso.runtime.user import RANGE
@@ -140,7 +141,11 @@ def stack(container: Container) -> None:
 
 
 def make_readonly(container: Container) -> None:
-    """Make the root itself read-only; mounts inside keep their own attributes."""
+    """Make the root itself read-only; mounts inside keep their own attributes.
+
+    A working directory that is missing is made before.
+    """
+    os.close(make_in_root(container.root, container.spec.process.cwd or "/", directory=True))
     mount.mount_setattr(container.root, mount.MOUNT_ATTR_RDONLY)
 
 

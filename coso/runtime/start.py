@@ -100,8 +100,7 @@ def prepare(container: Container, explain: Explainer | None = None) -> None:
         steps.execute(plan.groups(spec), container, observe)
         handover.give_groups(container)
     steps.execute(plan.ids(spec), container, observe)
-    if container.has("user"):
-        console.give_pipes(container)
+    console.give_pipes(container)
     if plan.awaits_ids(spec):
         handover.give_ids(container)
     steps.execute(plan.roots(spec), container, observe)

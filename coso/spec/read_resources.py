@@ -54,6 +54,14 @@ def _any(number: int | None) -> int | None:
     return None if number == -1 else number
 
 
+def _swappiness(fields: Fields) -> int | None:
+    """Docker writes its -1 for "unset" as the largest number."""
+    number = fields.number_or("swappiness", 0, UINT64, None)
+    if number is not None and 100 < number < UINT64:
+        raise fields.wrong("swappiness", "a whole number from 0 to 100 is wanted")
+    return None if number == UINT64 else number
+
+
 def _memory(fields: Fields) -> Memory:
     memory = Memory(
         limit=fields.number_or("limit", -1, INT64, None),
@@ -61,7 +69,7 @@ def _memory(fields: Fields) -> Memory:
         swap=fields.number_or("swap", -1, INT64, None),
         kernel=fields.number_or("kernel", -1, INT64, None),
         kernel_tcp=fields.number_or("kernelTCP", -1, INT64, None),
-        swappiness=fields.number_or("swappiness", 0, 100, None),
+        swappiness=_swappiness(fields),
         disable_oom_killer=fields.flag_or("disableOOMKiller", None),
         use_hierarchy=fields.flag_or("useHierarchy", None),
         check_before_update=fields.flag_or("checkBeforeUpdate", None),
