@@ -233,7 +233,9 @@ def _of_coso() -> list[str]:
     found += [
         f"mount {line.split()[4]}" for line in Path("/proc/self/mountinfo").read_text().splitlines() if STATE in line
     ]
-    found += [f"cgroup {path}" for path in Path("/sys/fs/cgroup").glob("**/coso-*") if path.is_dir()]
+    # Not by glob: a group that goes away meanwhile would be an error to it.
+    groups = (directory for directory, _, _ in os.walk("/sys/fs/cgroup"))
+    found += [f"cgroup {group}" for group in groups if os.path.basename(group).startswith("coso-")]
     links = spawn([find("ip"), "-o", "link"])[1]
     found += [f"link {line.split(': ')[1]}" for line in links.splitlines() if ": coso" in line]
     tables = spawn([find("nft"), "list", "tables"])[1]

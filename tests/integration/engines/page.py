@@ -42,6 +42,10 @@ REASONS = {
         "test_a_command_that_is_not_there_is_status_127",
     ): "Docker does not know crun's words for it, and says 125",
     ("crun", "test_a_command_that_cannot_be_executed_is_status_126"): "Docker does not know crun's words, and says 125",
+    (
+        "crun",
+        "test_limits_are_changed_while_it_runs",
+    ): "refuses the limit of kernel memory that Docker always sends on v2",
     ("crun", "test_every_privilege"): "asks the kernel for a capability that this machine's root lacks, and gives up",
     ("runc", "test_every_privilege"): "asks the kernel for a capability that this machine's root lacks, and gives up",
     ("crun", "test_limits_of_a_process_and_parameters_of_the_kernel"): "may not raise podman's default for processes",
