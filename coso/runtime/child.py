@@ -93,6 +93,9 @@ def report(container: Container, step: str, error: BaseException | None) -> None
     elif isinstance(error, OSError):
         place = f" on {error.filename}" if error.filename else ""
         words = (step, error.errno or 0, "OSError", f"{error.strerror}{place}", "", "")
+    elif isinstance(error, MemoryError):
+        said = "there is no memory left on the way to the command"
+        words = (step, 0, "MemoryError", said, "a limit of process.rlimits is too small to start in", "")
     else:
         words = (step, 0, type(error).__name__, f"{type(error).__name__}: {error}", "this is a fault of coso", "")
     container.theirs.send("error", *words)

@@ -203,7 +203,7 @@ def at_last(spec: Spec) -> list[Step]:
     """The child's steps once the command may go."""
     return [
         *([hooks.START_CONTAINER] if spec.hooks.start_container else []),
-        *([security.FILES] if any(security.is_scarce(limit) for limit in spec.process.rlimits) else []),
+        *([security.LAST_LIMITS] if any(security.is_scarce(limit) for limit in spec.process.rlimits) else []),
         *([security.FILTER] if spec.process.no_new_privileges and not security.notifies(spec) else []),
     ]
 

@@ -21,7 +21,8 @@ from coso.steps import Step
 from coso.value import replace
 
 SIGKILL = 9
-SPARE_FILES = 64
+# What the way to the command needs itself; a lower limit is set only at its end.
+SPARE = {"RLIMIT_NOFILE": 64, "RLIMIT_AS": 1 << 32, "RLIMIT_DATA": 1 << 30}
 INFINITE = 2**64 - 1
 # By number, include/uapi/asm-generic/resource.h.
 LIMITS = tuple(
@@ -33,17 +34,19 @@ LIMITS = tuple(
 
 
 def is_scarce(limit: Rlimit) -> bool:
-    """Whether a limit leaves fewer descriptors than the way to the command needs."""
-    return limit.type == "RLIMIT_NOFILE" and limit.soft < SPARE_FILES
+    """Whether a limit leaves less than the way to the command needs."""
+    return limit.soft < SPARE.get(limit.type, 0)
 
 
-def limit_files(container: Container) -> None:
+def limit_last(container: Container) -> None:
     """Set a limit that nothing but the command can live with; lowering needs no privilege any more."""
     import resource
 
     for limit in filter(is_scarce, container.spec.process.rlimits):
-        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit.soft, min(limit.hard, most)))
+        number = LIMITS.index(limit.type)
+        most = resource.getrlimit(number)[1]
+        hard = -1 if limit.hard == INFINITE else limit.hard
+        resource.setrlimit(number, (limit.soft, hard if most == -1 else most if hard == -1 else min(hard, most)))
 
 
 def set_rlimits(container: Container) -> None:
@@ -52,9 +55,9 @@ def set_rlimits(container: Container) -> None:
 
     for limit in container.spec.process.rlimits:
         if is_scarce(limit):
-            if limit.hard < SPARE_FILES:
+            if limit.hard < SPARE[limit.type]:
                 continue
-            limit = replace(limit, soft=SPARE_FILES)
+            limit = replace(limit, soft=SPARE[limit.type])
         number = LIMITS.index(limit.type)
         # What is infinite is -1 to Python, and all bits to the specification.
         soft, hard = (-1 if bound == INFINITE else bound for bound in (limit.soft, limit.hard))
@@ -172,13 +175,13 @@ RLIMITS = Step(
     "getrlimit(2)",
     set_rlimits,
 )
-FILES = Step(
-    "limit open files",
-    "allow as few open files as were asked for",
-    "setrlimit(RLIMIT_NOFILE)",
+LAST_LIMITS = Step(
+    "set the tightest limits",
+    "allow as few open files and as little memory as were asked for",
+    "setrlimit(RLIMIT_NOFILE, RLIMIT_AS, RLIMIT_DATA)",
     "the way up to here needs some itself",
     "getrlimit(2)",
-    limit_files,
+    limit_last,
 )
 FILTER = Step(
     "filter system calls",

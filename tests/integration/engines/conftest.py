@@ -172,9 +172,19 @@ def docker(place: Place, runtime: str) -> Iterator[Engine]:
     words = [f"--{option}={place.directory}/{name}" for option, name in places.items()]
     words += [f"--host=unix://{place.directory}/docker.sock", f"--add-runtime=chosen={runtime}"]
     client = f"docker --host=unix://{place.directory}/docker.sock"
-    with daemon(place, "docker", f"dockerd {' '.join(words)}", f"{client} version"):
+    with own_rules(place), daemon(place, "docker", f"dockerd {' '.join(words)}", f"{client} version"):
         place.ok(f"tar -C rootfs -c . | {client} import - {IMAGE}")
         yield Docker("docker", client, "--runtime=chosen", place.sh)
+
+
+@contextmanager
+def own_rules(place: Place) -> Iterator[None]:
+    """Take Docker's rules and bridge away again; another machine is the tests' own, and keeps them."""
+    place.ok("iptables-save > rules")
+    yield
+    if place.local:
+        tables = "for t in filter nat mangle raw; do iptables -w -t $t -F; iptables -w -t $t -X; done 2>/dev/null"
+        place.sh(f"{tables}; iptables -w -P FORWARD ACCEPT; iptables-restore < rules; ip link del docker0")
 
 
 @contextmanager
