@@ -81,7 +81,12 @@ def unequal(reports: list[Report]) -> list[str]:
 
 def _summed(outcomes: Outcomes, file: str) -> str:
     found = Counter(outcome for test, outcome in outcomes.items() if test.startswith(file))
-    return ", ".join(f"{number} {outcome}" for outcome, number in found.most_common()) or "-"
+    return ", ".join(f"{found[outcome]} {outcome}" for outcome in sorted(found, key=_rank)) or "-"
+
+
+def _rank(outcome: str) -> tuple[int, str]:
+    known = ("passed", "passed although a difference is noted", "differs", "skipped")
+    return (known.index(outcome) if outcome in known else len(known), outcome)
 
 
 if __name__ == "__main__":

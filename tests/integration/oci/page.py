@@ -35,6 +35,7 @@ write. The containers ran as root in a network and a mount namespace of the test
 - *differs*: it does something else, and the reason is known; each is listed below. A difference is not always a fault:
   where the specification is silent the tests ask for what coso and most others do, and some things are younger than the
   version that was tried.
+- *passed although a difference is noted*: which it is, is a matter of chance, and this time it was well.
 - *skipped*: this machine lacks what the test needs, or the runtime lacks a command that it need not have.
 
 coso has no differences by rule: a test that it does not pass is a fault of one or the other, and is put right.
@@ -89,8 +90,8 @@ def _reasons(report: Report) -> list[str]:
 def _said(base: str, _: str, parameters: list[str]) -> str:
     file, _, test = base.partition("::")
     sentence = test.removeprefix("test_").replace("_", " ")
-    with_those = f" ({', '.join(f'`{parameter}`' for parameter in parameters)})" if parameters else ""
-    return f"{file.removeprefix('test_').removesuffix('.py')}: {sentence}{with_those}"
+    shown = ", ".join(f"`{parameter}`" if parameter else "empty" for parameter in parameters)
+    return f"{file.removeprefix('test_').removesuffix('.py')}: {sentence}{f' ({shown})' if shown else ''}"
 
 
 def table(heading: list[str], rows: list[list[str]]) -> list[str]:
