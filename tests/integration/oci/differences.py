@@ -149,6 +149,10 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         "test_terminal.py::test_a_console_socket_without_terminal_is_refused": "ignores the socket",
         "test_rootless.py::test_a_limit_without_a_group_to_set_it_in_is_refused": "goes on without the limit",
         "test_rootless.py::test_without_a_user_namespace_the_need_of_one_is_said": "makes one that nobody asked for",
+        "test_safety.py::test_descriptors_to_be_kept_must_be_open": "takes closed ones for open",
+        "test_safety.py::test_a_pipe_in_place_of_passwd_keeps_nobody_waiting": "waits at the pipe forever",
+        "test_safety.py::test_few_open_files_are_for_the_command_to_live_with": "needs more itself, and fails",
+        "test_safety.py::test_a_paused_container_is_killed": "leaves it frozen",
     },
     "runc": {
         "test_cli.py::test_the_mount_options_of_the_features_are_known": "hands `defaults` to the filesystem",
@@ -216,6 +220,9 @@ DIFFERENCES: dict[str, dict[str, str]] = {
         "test_seccomp.py::test_a_part_that_is_required_is_missed[index]": "takes an index that is missing for 0",
         "test_seccomp.py::test_a_part_that_is_required_is_missed[value]": "takes a value that is missing for 0",
         "test_seccomp.py::test_a_flag_is_accepted": "knows no flags",
+        "test_safety.py::test_descriptors_to_be_kept_must_be_open": "takes closed ones for open",
+        "test_safety.py::test_a_pipe_in_place_of_passwd_keeps_nobody_waiting": "waits at the pipe forever",
+        "test_safety.py::test_few_open_files_are_for_the_command_to_live_with": "needs more itself, and fails",
     },
 }
 
