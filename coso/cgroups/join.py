@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from coso.cgroups import Hierarchy, Membership
-from coso.errors import CosoError
+from coso.errors import CosoError, UsageError
 
 
 def groups_of(pid: int, here: list[Hierarchy], below: str = "") -> Membership:
@@ -14,6 +14,8 @@ def groups_of(pid: int, here: list[Hierarchy], below: str = "") -> Membership:
     Asked of the process and not of the configuration: an init system inside
     moves itself down on v2, where only leaves may hold processes.
     """
+    if ".." in below.split("/"):
+        raise UsageError(f"--cgroup {below}: `..` would lead out of the container's group")
     with open(f"/proc/{pid}/cgroup") as file:
         lines = [line.rstrip("\n").split(":", 2) for line in file]
     paths = {tuple(sorted(names.split(","))) if names else (): path for _, names, path in lines}

@@ -2,7 +2,8 @@
 
 A table says which options exist.  One dash and two mean the same (`-rootfs`,
 `--rootfs`), a value follows as the next word or after `=`, and single letters
-without a value may be joined (`-it`).  Options end at the first other word.
+without a value may be joined (`-it`).  Options end at the first other word,
+where what follows may be a command line of its own.
 """
 
 from __future__ import annotations
@@ -42,11 +43,15 @@ class Words:
         return self.options[name][-1] == "true" if name in self.options else default
 
 
-def parse(table: tuple[Option, ...], words: list[str], program: str) -> Words:
-    """Split words into options and the rest; raise UsageError for an option that does not exist."""
+def parse(table: tuple[Option, ...], words: list[str], program: str, *, anywhere: bool = False) -> Words:
+    """Split words into options and the rest; raise UsageError for an option that does not exist.
+
+    With `anywhere`, options may follow other words too.
+    """
     by_name = {option.name: option for option in table}
     by_letter = {option.letter: option for option in table if option.letter}
     found: dict[str, list[str]] = {}
+    rest: list[str] = []
     place = 0
     while place < len(words):
         word = words[place]
@@ -54,7 +59,11 @@ def parse(table: tuple[Option, ...], words: list[str], program: str) -> Words:
             place += 1
             break
         if not word.startswith("-") or word == "-":
-            break
+            if not anywhere:
+                break
+            rest.append(word)
+            place += 1
+            continue
         place += 1
         name, equals, text = word.lstrip("-").partition("=")
         option = by_name.get(name) or (by_letter.get(name) if not word.startswith("--") else None)
@@ -67,7 +76,7 @@ def parse(table: tuple[Option, ...], words: list[str], program: str) -> Words:
             text = words[place]
             place += 1
         _keep(found, option, text if option.argument or equals else "true")
-    return Words(found, tuple(words[place:]))
+    return Words(found, (*rest, *words[place:]))
 
 
 def _keep(found: dict[str, list[str]], option: Option, text: str) -> None:

@@ -138,7 +138,8 @@ def _command(caller: Caller, name: str, words: list[str]) -> int:
         raise UsageError(f"coso-oci has no command {name!r}", hint="see `coso-oci --help`")
     table, arguments, carry_out = COMMANDS[name]
     table += (Option("help", "h", "", "print this"),)
-    given = parse(table, words, f"coso-oci {name}")
+    # What follows the container's id is another program's command line where the list is open.
+    given = parse(table, words, f"coso-oci {name}", anywhere="…" not in arguments)
     if given.on("help"):
         sys.stdout.write(f"coso-oci {name} [OPTIONS] {arguments}\n\n{usage(table)}\n")
         return 0

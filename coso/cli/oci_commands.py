@@ -20,6 +20,7 @@ CREATE = (
     Option("config", "f", "FILE", "the configuration (default config.json in the bundle)"),
     Option("console-socket", "", "PATH", "send the terminal's master over this socket"),
     Option("pid-file", "", "FILE", "write the number of the container's process there"),
+    Option("pidfd-socket", "", "PATH", "send a descriptor of the container's process over this socket"),
     Option("preserve-fds", "", "N", "pass so many descriptors after standard error on"),
     Option("no-pivot", "", "", "move the root into place instead of pivot_root, as an initial ramfs needs"),
     Option("no-new-keyring", "", "", "keep the caller's session keyring"),
@@ -34,6 +35,8 @@ EXEC = (
     Option("process", "p", "FILE", "the process, as in config.json"),
     Option("console-socket", "", "PATH", "send the terminal's master over this socket"),
     Option("pid-file", "", "FILE", "write the number of the process there"),
+    Option("pidfd-socket", "", "PATH", "send a descriptor of the process over this socket"),
+    Option("no-subreaper", "", "", "accepted; coso-oci never is one"),
     Option("preserve-fds", "", "N", "pass so many descriptors after standard error on"),
     Option("detach", "d", "", "return when the command has started"),
     Option("tty", "t", "", "give the command a terminal"),
@@ -65,10 +68,12 @@ def _wishes(caller: Caller, given: Words) -> Wishes:
         config=given.last("config"),
         console_socket=_absolute(given.last("console-socket")),
         pid_file=_absolute(given.last("pid-file")),
+        pidfd_socket=_absolute(given.last("pidfd-socket")),
         preserve_fds=_preserved(given),
         no_pivot=given.on("no-pivot"),
         no_new_keyring=given.on("no-new-keyring"),
         cgroup_manager=caller.manager,
+        notify=os.environ.get("NOTIFY_SOCKET", ""),
     )
 
 
@@ -187,11 +192,12 @@ def execute(caller: Caller, given: Words) -> int:
     place.read()
     spec = saved_spec(place)
     wanted = _process(given, spec.process)
-    if "user" not in spec.namespaces:
+    if "user" not in spec.namespaces or any(item.host_id == 0 for item in spec.uid_mappings):
         _protect(given)
     wishes = ExecWishes(
         console_socket=given.last("console-socket"),
         pid_file=given.last("pid-file"),
+        pidfd_socket=given.last("pidfd-socket"),
         preserve_fds=_preserved(given),
         detach=given.on("detach"),
         cgroup=given.last("cgroup"),
@@ -205,10 +211,13 @@ def _process(given: Words, own: Process) -> Process:
     """The process asked for: a file, or the container's own with what the words change."""
     if file := given.last("process"):
         from coso.spec.read import parse, process_from
+        from coso.value import replace
 
         try:
             with open(file, "rb") as opened:
-                return process_from(parse(opened.read()))
+                tree = parse(opened.read())
+            wanted = process_from(tree)
+            return wanted if "capabilities" in tree else replace(wanted, capabilities=own.capabilities)
         except (OSError, ValueError) as error:
             raise CosoError(f"--process {file} cannot be read: {error}") from None
     from coso.oci.words import changed
@@ -246,13 +255,24 @@ def events(caller: Caller, given: Words) -> int:
     """Print what a container uses"""
     from coso.oci.update import events
 
-    text = given.last("interval", "5s")
-    number = text.removesuffix("ms") if text.endswith("ms") else text.removesuffix("s")
-    if not number.replace(".", "", 1).isdecimal() or float(number) <= 0:
-        raise UsageError(f"--interval {text!r} is no time", hint="write it as 5s or 500ms")
-    seconds = float(number) / (1000 if text.endswith("ms") else 1)
-    events(_place(caller, given.rest[0]), once=given.on("stats"), seconds=seconds)
+    events(_place(caller, given.rest[0]), once=given.on("stats"), seconds=_seconds(given.last("interval", "5s")))
     return 0
+
+
+def _seconds(text: str) -> float:
+    """Seconds of a time as engines write it: `5s`, `500ms`, `1m30s`."""
+    import re
+
+    if not re.fullmatch(r"([0-9.]+(ms|s|m|h))+|[0-9.]+", text):
+        raise UsageError(f"--interval {text!r} is no time", hint="write it as 5s, 500ms or 1m30s")
+    factors = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "": 1}
+    try:
+        seconds = sum(float(number) * factors[unit] for number, unit in re.findall(r"([0-9.]+)(ms|s|m|h|)", text))
+    except ValueError:
+        seconds = 0.0
+    if seconds <= 0:
+        raise UsageError(f"--interval {text!r} is no time to wait", hint="write it as 5s, 500ms or 1m30s")
+    return seconds
 
 
 def spec(caller: Caller, given: Words) -> int:

@@ -32,6 +32,7 @@ NUMBERS = {
     "fsconfig": 431,
     "fsmount": 432,
     "fsopen": 430,
+    "fspick": 433,
     "fstatfs": 138,
     "ioprio_set": 251,
     "keyctl": 250,

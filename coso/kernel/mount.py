@@ -16,10 +16,13 @@ AT_EMPTY_PATH = 0x1000
 AT_FDCWD = -100
 AT_RECURSIVE = 0x8000
 FSCONFIG_CMD_CREATE = 6
+FSCONFIG_CMD_RECONFIGURE = 7
 FSCONFIG_SET_FLAG = 0
 FSCONFIG_SET_STRING = 1
 FSMOUNT_CLOEXEC = 1
 FSOPEN_CLOEXEC = 1
+FSPICK_CLOEXEC = 1
+FSPICK_EMPTY_PATH = 8
 MNT_DETACH = 2
 MOUNT_ATTR_ATIME = 0x00000070
 MOUNT_ATTR_IDMAP = 0x00100000
@@ -81,6 +84,19 @@ def new_mount(kind: str, options: dict[str, str | None] | None = None, attribute
         os.close(fd)
         raise
     return fsmount(fd, attributes)
+
+
+def reconfigure(place: int, options: dict[str, str | None]) -> None:
+    """Change the parameters of the filesystem that is mounted at a place (fspick(2))."""
+    fd = call("fspick", place, b"", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH)
+    try:
+        for key, text in options.items():
+            fsconfig(fd, key, text)
+        result = raw("fsconfig", fd, FSCONFIG_CMD_RECONFIGURE, None, None, 0)
+        if result < 0:
+            raise KernelError("fsconfig", -result, "FSCONFIG_CMD_RECONFIGURE", detail=_kernel_log(fd))
+    finally:
+        os.close(fd)
 
 
 def _kernel_log(fd: int) -> str:

@@ -8,6 +8,7 @@ from coso import cgroups, quickjson
 from coso.cgroups import hierarchies, members
 from coso.errors import CosoError, KernelError, LimitError, UsageError
 from coso.kernel.process import pidfd_open, pidfd_send_signal, start_time
+from coso.oci import notify
 from coso.oci.store import Place, State, is_alive, missing
 from coso.runtime import channel
 from coso.spec import VERSION, Spec
@@ -59,6 +60,12 @@ def start(place: Place, warn: Warn) -> None:
         state = place.read()
         if (status := place.status(state)) != "created":
             raise CosoError(f"container {place.id} cannot be started: it is {status}, not created")
+        if not state.has_process:
+            raise CosoError(
+                f"container {place.id} cannot be started: its configuration has no `process`",
+                hint="delete it, and create it with one",
+            )
+        listener = notify.listen(place.notify, state.notify)
         try:
             conversation = channel.connect(place.gate)
         except OSError:
@@ -75,6 +82,7 @@ def start(place: Place, warn: Warn) -> None:
         # A hook may take its time, and somebody may want the container deleted meanwhile.
         held.close()
         run_poststart(place, state, warn)
+        notify.pass_on(listener, state.notify, state.pid)
     finally:
         held.close()
 
@@ -106,11 +114,11 @@ def _run_and_warn(point: str, spec: Spec, text: str, warn: Warn) -> None:
 
 
 def signal_number(text: str) -> int:
-    """A signal by number or by name, with SIG or without; raises UsageError."""
+    """A signal by number (0 asks whether the process is there) or by name, with SIG or without; raises UsageError."""
     import signal
 
     name = text.upper().removeprefix("SIG")
-    if text.isdecimal() and 0 < int(text) < signal.NSIG:
+    if text.isdecimal() and int(text) < signal.NSIG:
         return int(text)
     if f"SIG{name}" in signal.Signals.__members__:
         return int(signal.Signals[f"SIG{name}"])

@@ -7,6 +7,7 @@ import os
 from coso import steps
 from coso.errors import CosoError, MissingError, SpecError, UsageError
 from coso.kernel.process import is_limited, start_time
+from coso.oci import notify
 from coso.oci.store import Place, State, replace_file
 from coso.runtime import channel, hooks
 from coso.runtime.container import Container
@@ -19,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from coso.oci.execute import ExecWishes
     from coso.runtime.journal import Journal
 
     Warn = Callable[[str], None]
@@ -32,10 +34,12 @@ class Wishes:
     config: str = ""
     console_socket: str = ""
     pid_file: str = ""
+    pidfd_socket: str = ""
     preserve_fds: int = 0
     no_pivot: bool = False
     no_new_keyring: bool = False
     cgroup_manager: str = "cgroupfs"
+    notify: str = ""
 
 
 def read_bundle(wishes: Wishes, warn: Callable[[str], None] | None = None) -> tuple[Spec, bytes]:
@@ -76,7 +80,7 @@ def create(root: str, container_id: str, wishes: Wishes, warn: Callable[[str], N
     place = Place(root, container_id)
     spec, text = read_bundle(wishes, warn)
     check_console(spec.process.terminal, wishes.console_socket)
-    spec = with_own_rights(spec)
+    spec = with_own_rights(notify.shown(spec, wishes.notify, place.notify))
     held = place.claim()
     container = make(place, held, spec, text, wishes, outlives=True, warn=warn)
     container.ours.send("wait")
@@ -124,7 +128,7 @@ def make(
         _configure(container, place, wishes, outlives=outlives)
         replace_file(place.config, text.decode())
         prepare(container)
-        hand_out(container, wishes.console_socket, wishes.pid_file)
+        hand_out(container, wishes)
         place.write(_state(container, wishes))
         return container
     except (steps.FailedStep, OSError) as failure:
@@ -156,6 +160,8 @@ def _configure(container: Container, place: Place, wishes: Wishes, *, outlives: 
     container.cgroup = _cgroup_path(container.spec, place.id, wishes.cgroup_manager)
     if not container.has("mount") or not container.has("user"):
         os.makedirs(place.rootfs, exist_ok=True)
+    if wishes.notify:
+        os.makedirs(place.notify, 0o755, exist_ok=True)
     if outlives:
         container.gate = channel.listen(place.gate)
 
@@ -169,26 +175,29 @@ def _cgroup_path(spec: Spec, container: str, manager: str) -> str:
     return spec.cgroups_path.strip("/") or container
 
 
-def hand_out(container: Container, console_socket: str, pid_file: str) -> None:
-    """Give the terminal to whoever listens for it, and the number of the process to whoever reads it."""
-    if container.terminal >= 0 and console_socket:
-        _send_terminal(console_socket, container.terminal)
+def hand_out(container: Container, wishes: Wishes | ExecWishes) -> None:
+    """Give the terminal to whoever listens for it, and the process to whoever wants to know of it."""
+    if container.terminal >= 0 and wishes.console_socket:
+        # The message is the terminal's name (runc's docs/terminals.md, "Detached").
+        _send("--console-socket", wishes.console_socket, "/dev/ptmx", container.terminal)
         os.close(container.terminal)
         container.terminal = -1
-    if pid_file:
-        replace_file(pid_file, str(container.pid))
+    if wishes.pidfd_socket:
+        _send("--pidfd-socket", wishes.pidfd_socket, "pidfd", container.pidfd)
+    if wishes.pid_file:
+        replace_file(wishes.pid_file, str(container.pid))
 
 
-def _send_terminal(path: str, terminal: int) -> None:
-    """Send a terminal's master over the engine's socket (runc's docs/terminals.md, "Detached")."""
+def _send(option: str, path: str, message: str, fd: int) -> None:
+    """Send a descriptor over a socket of the engine's."""
     import socket
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as end:
         try:
             end.connect(path)
-            socket.send_fds(end, [b"/dev/ptmx"], [terminal])
+            socket.send_fds(end, [message.encode()], [fd])
         except OSError as error:
-            raise CosoError(f"--console-socket {path}: {error.strerror}") from None
+            raise CosoError(f"{option} {path}: {error.strerror}") from None
 
 
 def _state(container: Container, wishes: Wishes) -> State:
@@ -206,5 +215,7 @@ def _state(container: Container, wishes: Wishes) -> State:
         dict(container.spec.annotations),
         wishes.no_pivot,
         container.unit,
+        bool(container.spec.process.args),
+        wishes.notify,
         [point for point in ("poststart", "poststop") if getattr(container.spec.hooks, point)],
     )

@@ -36,6 +36,7 @@ class ExecWishes:
 
     console_socket: str = ""
     pid_file: str = ""
+    pidfd_socket: str = ""
     preserve_fds: int = 0
     detach: bool = False
     cgroup: str = ""
@@ -77,7 +78,7 @@ def execute(place: Place, spec: Spec, wanted: Process, wishes: ExecWishes, warn:
         container.filter, container.filter_flags = security.filter_for(inside)
         _make(container, state, wishes)
         await_ready(container)
-        hand_out(container, wishes.console_socket, wishes.pid_file)
+        hand_out(container, wishes)
         let_go(container)
     except (steps.FailedStep, OSError) as failure:
         _give_up(container)

@@ -38,6 +38,9 @@ class State:
     annotations: dict[str, str]
     no_pivot: bool = False
     unit: str = ""
+    # Whether there is a command to start, and where systemd hears that it is ready.
+    has_process: bool = True
+    notify: str = ""
     # Which hooks are still to come: without them nobody reads the configuration again.
     hooks: list[str] = []  # noqa: RUF012  # a value: frozen like the others
 
@@ -69,6 +72,7 @@ class Place:
         self.journal = f"{self.path}/journal"
         self.config = f"{self.path}/config.json"
         self.rootfs = f"{self.path}/rootfs"
+        self.notify = f"{self.path}/notify"
 
     def claim(self) -> journal.Journal:
         """Make the directory, and hold its lock; raises CosoError when the id is taken.

@@ -10,7 +10,7 @@ from coso import cgroups
 from coso.cgroups.statistics import statistics
 from coso.errors import CosoError, UsageError
 from coso.oci.store import Place
-from coso.spec import Resources
+from coso.spec import Resources, units
 from coso.spec.fields import Fields, parse
 from coso.spec.read_resources import resources
 
@@ -39,12 +39,14 @@ def wanted(given: Words, table: dict[str, tuple[str, str]]) -> Resources:
             if not isinstance(place, dict):
                 raise UsageError(f"--resources {file}: {part} is no object, and --{option} belongs there")
             place[field] = given.last(option) if option in WORDS else _number(option, given.last(option))
-    if not tree:
+    if not given.options:
         raise UsageError("coso-oci update: no limit is given", hint="see `coso-oci update --help`")
     return resources(Fields(tree, "linux.resources"))
 
 
 def _number(option: str, text: str) -> int:
+    if "memory" in option and text.isascii() and text[-1:].isalpha():
+        return units.memory(text)
     if not text.removeprefix("-").isdecimal():
         raise UsageError(f"--{option} {text!r} is not a number")
     return int(text)

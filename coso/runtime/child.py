@@ -47,7 +47,8 @@ def _last_words(container: Container, step: str, error: BaseException | None) ->
 def _enter(container: Container) -> None:
     spec = container.spec
     steps.execute(plan.in_child(spec), container, container.observe)
-    command.check(container)
+    if spec.process.args:
+        command.check(container)
     container.theirs.send("ready")
     _await_word(container)
     steps.execute(plan.at_last(spec), container, container.observe)

@@ -64,7 +64,9 @@ def check(container: Container) -> None:
 
 
 def _places(name: str, variables: dict[str, str]) -> list[str]:
-    return [""] if "/" in name else [f"{place or '.'}/" for place in variables.get("PATH", "").split(":")]
+    # Without a PATH the working directory, which may hold anything, is no place to look in (execvp(3)).
+    path = variables.get("PATH", "/bin:/usr/bin")
+    return [""] if "/" in name else [f"{place or '.'}/" for place in path.split(":")]
 
 
 def execute(container: Container) -> None:

@@ -151,10 +151,13 @@ def _copy_link(container: Container, link: int, destination: str) -> None:
 
 
 def remount(container: Container, item: Mount) -> None:
-    """Change the attributes of a mount that is there."""
+    """Change the attributes of a mount that is there, and the parameters of its filesystem."""
+    options = sort(item.options)
     point = open_in_root(container.root, item.destination)
     try:
-        change(point, sort(item.options))
+        change(point, options)
+        if options.parameters and not options.ours & {"bind", "rbind"}:
+            mount.reconfigure(point, options.parameters)
     finally:
         os.close(point)
 

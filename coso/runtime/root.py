@@ -118,8 +118,7 @@ def stack(container: Container) -> None:
     """Mount the overlay, the rootfs below and the container's own layer above; or the directory as it is."""
     where = base(container)
     if not container.spec.root.overlay:
-        mount.move_mount(container.lower, where)
-        container.root = container.lower
+        _attach(container)
         return
     if container.layers >= 0:
         mount.move_mount(container.layers, where)
@@ -138,6 +137,20 @@ def stack(container: Container) -> None:
     container.root = mount.new_mount("overlay", options)
     # The overlay has its own copy of the lower mount, and covers it.
     mount.move_mount(container.root, f"{where}/lower")
+
+
+def _attach(container: Container) -> None:
+    """Mount the directory over itself, where hooks that join the container's mounts look for it.
+
+    Somewhere else when that cannot be: in mounts that are not the container's
+    alone, for the host's own root, or below directories closed to its user.
+    """
+    place = base(container)
+    if "mount" in container.spec.namespaces:
+        own = os.path.realpath(container.spec.root.path)
+        place = own if own != "/" and os.access(own, os.F_OK) else place
+    mount.move_mount(container.lower, place)
+    container.root = container.lower
 
 
 def make_readonly(container: Container) -> None:

@@ -88,17 +88,21 @@ def read_maps(container: Container) -> None:
     container.uid_mappings, container.gid_mappings = maps
 
 
-def become_root(_: Container) -> None:
+def become_root(container: Container) -> None:
     """Take the namespace's user 0: until then the child is an unmapped user in it."""
-    if _may_set_groups():
+    if _may_set_groups(container.proc):
         os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
 
 
-def _may_set_groups() -> bool:
-    """Not in a namespace that was made without privilege, or maps no group (user_namespaces(7))."""
-    with open("/proc/self/setgroups") as file:
+def _may_set_groups(proc: int) -> bool:
+    """Not in a namespace that was made without privilege, or maps no group (user_namespaces(7)).
+
+    `proc` is the host's /proc, for who has entered a container: that has perhaps none.
+    """
+    fd = os.open("self/setgroups", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc) if proc >= 0 else "/proc/self/setgroups"
+    with open(fd) as file:
         return file.read().strip() == "allow"
 
 

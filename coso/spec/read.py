@@ -53,7 +53,8 @@ def read(
     fields = Fields(parse(text))
     _check_version(fields)
     spec = Spec(
-        process=process(fields.part("process"), warn),
+        # "REQUIRED when start is called": a container may be made without one.
+        process=fields.maybe("process", lambda part: process(part, warn)) or Process((), cwd="/"),
         root=_root(fields.part("root"), bundle),
         hostname=_host(fields, "hostname"),
         domainname=_host(fields, "domainname"),
@@ -118,6 +119,8 @@ def _mount(fields: Fields, bundle: str, warn: Callable[[str], None]) -> Mount:
         if other and not given:
             raise fields.wrong(name, "missing; uidMappings and gidMappings are given together")
     if mount.type != "bind" and not {"bind", "rbind"} & set(options):
+        if mount.uid_mappings or {"idmap", "ridmap"} & set(options):
+            raise fields.wrong("uidMappings", "only what a bind mount shows can have its owners mapped")
         return mount
     if not mount.source:
         raise fields.wrong("source", "missing; a bind mount has one")
@@ -131,8 +134,8 @@ def _destination(fields: Fields, warn: Callable[[str], None]) -> str:
         raise fields.wrong("destination", "missing")
     if not path.startswith("/"):
         warn(f"{fields.name('destination')}: {shown(path)} is relative, which is deprecated; taken from /")
-        path = f"/{path}"
-    return path
+    # `..` stays: what it means depends on symbolic links inside.
+    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
 def _hooks(fields: Fields) -> Hooks:

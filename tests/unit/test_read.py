@@ -319,6 +319,12 @@ def test_every_field_of_the_specification_is_read() -> None:
 SMALL: dict[str, Any] = {"ociVersion": "1.0.0", "process": {"args": ["sh"], "cwd": "/"}, "root": {"path": "/r"}}
 
 
+def test_a_process_may_come_to_be_missing() -> None:
+    config = example(rootless=False)
+    del config["process"]
+    assert spec_of(config).process.args == ()
+
+
 def test_what_is_not_said_is_not_done() -> None:
     bare = Spec(process=Process(args=("sh",), cwd="/"), root=Root("/r"), namespaces=())
     assert spec_of(SMALL) == bare
@@ -351,7 +357,6 @@ def test_what_is_not_said_is_not_done() -> None:
         ("annotations", {"": "x"}, "annotations: an empty key"),
         ("annotations", {"a": 1}, 'annotations["a"]: a string is wanted, not 1'),
         # process
-        ("process", GONE, "process: missing"),
         ("process", "sh", 'process: an object is wanted, not "sh"'),
         ("process.args", GONE, "process.args: missing"),
         ("process.args", [], "process.args: empty"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import signal
+import socket
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +18,7 @@ import pytest
 
 from tests.integration.oci.bundle import Bundle, eventually, fields
 from tests.integration.oci.conftest import MakeBundle
+from tests.integration.oci.console import received
 from tests.integration.oci.runtime import Done, Runtime
 
 OPERATIONS = ("create", "start", "state", "kill", "delete")
@@ -349,3 +352,34 @@ def test_the_mount_options_of_the_features_are_known(bundle: Bundle, features: d
     for number, name in enumerate(names):
         bundle.mount(f"/mnt/{number}", "tmpfs", name, kind="tmpfs")
     assert bundle.output("grep -c ' /mnt/' /proc/self/mountinfo") == str(len(names))
+
+
+def test_flags_may_follow_the_container(bundle: Bundle) -> None:
+    # crun's command line lets them, and scripts make use of it.
+    bundle.up()
+    bundle.runtime("kill", bundle.id, "KILL", "--all").ok()
+    bundle.ended()
+    bundle.runtime("delete", bundle.id, "--force").ok()
+    assert not bundle.traces()
+
+
+def test_the_time_between_events_may_be_minutes(bundle: Bundle) -> None:
+    bundle.up()
+    bundle.runtime("events", "--interval", "1m30s", "--stats", bundle.id).ok()
+
+
+def test_whoever_asks_is_given_the_process_itself(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("p") / "s"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        listener.listen(1)
+        bundle.sh("exec sleep 100").create("--pidfd-socket", str(path)).ok()
+        connection, _ = listener.accept()
+        with connection:
+            pidfd = received(connection)[1][0]
+    try:
+        assert f"Pid:\t{bundle.pid}\n" in Path(f"/proc/self/fdinfo/{pidfd}").read_text()
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        bundle.ended()
+    finally:
+        os.close(pidfd)

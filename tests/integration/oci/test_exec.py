@@ -248,3 +248,23 @@ def test_many_at_once(bundle: Bundle) -> None:
     with ThreadPoolExecutor(4) as pool:
         done = list(pool.map(lambda number: bundle.exec("echo", str(number)), range(8)))
     assert [each.ok().out for each in done] == [f"{number}\n" for number in range(8)]
+
+
+def test_a_process_file_without_capabilities_takes_those_of_the_container(bundle: Bundle) -> None:
+    bundle.up()
+    file = bundle.path / "process.json"
+    file.write_text(json.dumps({"args": ["cat", "/proc/self/status"], "cwd": "/", "env": [PATH], "user": {}}))
+    inside = fields(bundle.runtime("exec", "--process", str(file), bundle.id).ok().out)
+    assert inside["CapEff"] == fields(bundle.proc("status"))["CapEff"]
+
+
+def test_a_user_namespace_without_proc_can_be_entered(bundle: Bundle) -> None:
+    bundle.own_users()
+    bundle.config["mounts"] = [item for item in bundle.config["mounts"] if item["destination"] != "/proc"]
+    bundle.up()
+    assert bundle.exec("id", "-u").ok().out.strip() == "0"
+
+
+def test_a_group_outside_of_the_container_is_refused(bundle: Bundle) -> None:
+    bundle.up()
+    assert bundle.exec("true", flags=["--cgroup", "../../.."]).status != 0

@@ -270,3 +270,18 @@ def test_delete_with_force_runs_poststop(bundle: Bundle, hooks: Hooks) -> None:
     bundle.up().delete("--force").ok()
     assert hooks.order() == ["poststop"]
     assert Path(hooks.log / "poststop.state").exists()
+
+
+@pytest.mark.parametrize("kind", ["prestart", "createRuntime", "createContainer"])
+def test_what_a_hook_mounts_in_the_root_is_seen_inside(bundle: Bundle, hooks: Hooks, kind: str) -> None:
+    # As the hooks do that bring a graphics card's libraries: they enter the container's mounts, and look for root.path.
+    (bundle.rootfs / "shown").mkdir()
+    (bundle.path / "hidden").mkdir()
+    (bundle.path / "hidden" / "file").write_text("seen")
+    # Told on standard input, which the script has put away.
+    enter = (
+        "" if kind == "createContainer" else f"nsenter -t $(sed 's/.*\"pid\": *//; s/[^0-9].*//' $here/{kind}.state) -m"
+    )
+    hooks.add(kind, more=f"{enter} mount --bind {bundle.path}/hidden {bundle.rootfs}/shown")
+    assert bundle.output("cat /shown/file") == "seen"
+    assert not (bundle.rootfs / "shown" / "file").exists(), "it was mounted on the host"

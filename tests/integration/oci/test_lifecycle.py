@@ -357,3 +357,24 @@ def test_state_written_by_half_does_not_hide_the_others(make_bundle: MakeBundle)
     assert broken.delete("--force").status == 0
     assert not broken.traces()
     broken.run().ok()
+
+
+def test_a_container_without_a_process_can_be_made_but_not_started(bundle: Bundle) -> None:
+    # "process … REQUIRED when start is called" (config.md); a refused start changes nothing (runtime.md).
+    del bundle.config["process"]
+    bundle.create().ok()
+    done = bundle.start()
+    assert done.status != 0 and "process" in done.err
+    assert bundle.status() == "created"
+    bundle.kill("KILL").ok()
+    bundle.ended()
+    bundle.delete().ok()
+
+
+def test_signal_0_asks_whether_it_is_there(bundle: Bundle) -> None:
+    bundle.up()
+    bundle.kill("0").ok()
+    assert bundle.status() == "running"
+    bundle.kill("KILL").ok()
+    bundle.ended()
+    assert bundle.kill("0").status != 0

@@ -345,3 +345,16 @@ def test_files_made_in_a_mapped_mount_belong_to_whom_it_says(bundle: Bundle, out
     bundle.output("touch /data/new")
     made = (outside / "new").stat()
     assert (made.st_uid, made.st_gid) == (10, 20)
+
+
+def test_a_remount_changes_the_filesystem_too(bundle: Bundle) -> None:
+    bundle.mount("/held", "", "size=64k", kind="tmpfs")
+    bundle.mount("/held", "", "remount", "size=128k", kind="tmpfs")
+    assert "size=128k" in options(bundle.output(POINT.format("/held")))
+
+
+def test_owners_are_mapped_on_what_is_shown_or_not_at_all(bundle: Bundle) -> None:
+    entry = bundle.mount("/held", "", kind="tmpfs")
+    entry["uidMappings"] = entry["gidMappings"] = [{"containerID": 0, "hostID": FIRST_ID, "size": 1}]
+    done = bundle.sh("stat -c %u /held").run()
+    assert done.status != 0 or done.out.strip() == str(FIRST_ID)

@@ -272,6 +272,20 @@ def test_update_by_resources(bundle: Bundle, origin: str) -> None:
     assert groups.quota(pid) == (40_000, 100_000)
 
 
+def test_update_of_memory_takes_units(bundle: Bundle) -> None:
+    bundle.resources.update(memory={"limit": 64 * MIB})
+    pid = bundle.up().pid
+    update(bundle, "--memory", "96M")
+    assert groups.memory(pid) == 96 * MIB
+
+
+def test_update_to_nothing_changes_nothing(bundle: Bundle) -> None:
+    bundle.resources.update(memory={"limit": 64 * MIB})
+    pid = bundle.up().pid
+    update(bundle, "--resources", "-", stdin="{}")
+    assert groups.memory(pid) == 64 * MIB
+
+
 def test_update_of_a_created_container(bundle: Bundle) -> None:
     bundle.create().ok()
     update(bundle, "--pids-limit", "33")

@@ -1,0 +1,110 @@
+"""Readiness: what a service inside tells systemd outside (sd_notify(3), NOTIFY_SOCKET)."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.integration.oci.bundle import Bundle, eventually
+
+# The image has no systemd-notify; logger sends datagrams too, and takes the lines of one as they are.
+SEND = "ln -s $NOTIFY_SOCKET /dev/log; logger -t x \"$(printf '%s')\"; "
+READY = SEND % "a\\nREADY=1"
+WAIT = "exec sleep 100"
+
+
+class Manager:
+    """systemd's end of the socket."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(address.replace("@", "\0", 1))
+        self._socket.settimeout(5)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What the runtime is started with."""
+        return {"NOTIFY_SOCKET": self.address}
+
+    def hears(self) -> list[str]:
+        """The lines of the next message."""
+        return self._socket.recv(4096).decode().split()
+
+    def waits_for(self, line: str) -> list[str]:
+        """All lines up to the message that has this one."""
+        heard: list[str] = []
+        while line not in heard:
+            heard += self.hears()
+        return heard
+
+    def hears_nothing(self) -> bool:
+        """Whether nobody has said anything."""
+        self._socket.settimeout(0.3)
+        try:
+            return not self.hears()
+        except TimeoutError:
+            return True
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(
+    request: pytest.FixtureRequest, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Manager]:
+    path = tmp_path_factory.mktemp("n") / "s"
+    found = Manager(f"@{bundle.id}" if request.param == "abstract" else str(path))
+    yield found
+    found.close()
+
+
+def test_start_returns_when_the_service_is_ready(bundle: Bundle, manager: Manager) -> None:
+    bundle.sh(f"sleep 0.5; touch /late; {READY} {WAIT}").create(env=manager.env).ok()
+    bundle.runtime("start", bundle.id, env=manager.env).ok()
+    assert (bundle.rootfs / "late").exists(), "start did not wait"
+    assert f"MAINPID={bundle.pid}" in manager.waits_for("READY=1")
+
+
+def test_a_detached_run_waits_too(bundle: Bundle, manager: Manager) -> None:
+    bundle.sh(f"sleep 0.3; touch /late; {READY} {WAIT}").detach(env=manager.env).ok()
+    assert (bundle.rootfs / "late").exists()
+
+
+def test_a_run_that_stays_passes_it_on_meanwhile(bundle: Bundle, manager: Manager) -> None:
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(bundle.sh(f"{READY} {WAIT}").run, env=manager.env)
+        manager.waits_for("READY=1")
+        assert bundle.status() == "running"
+        bundle.kill("KILL")
+        running.result()
+
+
+def test_a_service_that_ends_before_it_is_ready_holds_nobody_up(bundle: Bundle, manager: Manager) -> None:
+    bundle.sh("sleep 0.3").create(env=manager.env).ok()
+    bundle.runtime("start", bundle.id, env=manager.env)
+    assert manager.hears_nothing()
+
+
+def test_nothing_but_readiness_goes_on(bundle: Bundle, manager: Manager) -> None:
+    said = SEND % "a\\nMAINPID=1\\nWATCHDOG=trigger\\nREADY=10"
+    bundle.sh(f"{said} sleep 0.3").create(env=manager.env).ok()
+    bundle.runtime("start", bundle.id, env=manager.env)
+    assert manager.hears_nothing()
+
+
+def test_the_managers_own_socket_stays_outside(bundle: Bundle, manager: Manager) -> None:
+    bundle.sh(f"echo $NOTIFY_SOCKET; cat /proc/self/mountinfo; {READY} {WAIT}").detach(env=manager.env).ok()
+    assert eventually(lambda: "proc" in bundle.printed())
+    told = bundle.printed().splitlines()[0]
+    assert told != manager.address and Path(told).is_absolute()
+
+
+def test_it_is_heard_from_a_user_namespace(bundle: Bundle, manager: Manager) -> None:
+    bundle.own_users().sh(f"{READY} {WAIT}").detach(env=manager.env).ok()
+    manager.waits_for("READY=1")
