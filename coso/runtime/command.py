@@ -42,6 +42,9 @@ def enter_directory(container: Container) -> None:
 def environment(container: Container) -> dict[str, str]:
     """The command's variables: those of the spec, and HOME and HOSTNAME where it has none."""
     variables = dict(item.partition("=")[::2] for item in container.spec.process.env)
+    if not variables.get("HOME"):
+        # An empty one is as good as none, for runc and crun too: engines take it for the image's silence.
+        variables.pop("HOME", "")
     own = {"HOME": container.home}
     if container.listening:
         own |= {"LISTEN_FDS": str(container.listening), "LISTEN_PID": "1"}

@@ -65,20 +65,20 @@ def manager(
 
 
 def test_start_returns_when_the_service_is_ready(bundle: Bundle, manager: Manager) -> None:
-    bundle.sh(f"sleep 0.5; touch /late; {READY} {WAIT}").create(env=manager.env).ok()
-    bundle.runtime("start", bundle.id, env=manager.env).ok()
+    bundle.sh(f"sleep 0.5; touch /late; {READY} {WAIT}").create(env=manager.env, timeout=5).ok()
+    bundle.runtime("start", bundle.id, env=manager.env, timeout=5).ok()
     assert (bundle.rootfs / "late").exists(), "start did not wait"
     assert f"MAINPID={bundle.pid}" in manager.waits_for("READY=1")
 
 
 def test_a_detached_run_waits_too(bundle: Bundle, manager: Manager) -> None:
-    bundle.sh(f"sleep 0.3; touch /late; {READY} {WAIT}").detach(env=manager.env).ok()
+    bundle.sh(f"sleep 0.3; touch /late; {READY} {WAIT}").detach(env=manager.env, timeout=5).ok()
     assert (bundle.rootfs / "late").exists()
 
 
 def test_a_run_that_stays_passes_it_on_meanwhile(bundle: Bundle, manager: Manager) -> None:
     with ThreadPoolExecutor() as pool:
-        running = pool.submit(bundle.sh(f"{READY} {WAIT}").run, env=manager.env)
+        running = pool.submit(bundle.sh(f"{READY} {WAIT}").run, env=manager.env, timeout=5)
         manager.waits_for("READY=1")
         assert bundle.status() == "running"
         bundle.kill("KILL")
@@ -86,25 +86,25 @@ def test_a_run_that_stays_passes_it_on_meanwhile(bundle: Bundle, manager: Manage
 
 
 def test_a_service_that_ends_before_it_is_ready_holds_nobody_up(bundle: Bundle, manager: Manager) -> None:
-    bundle.sh("sleep 0.3").create(env=manager.env).ok()
-    bundle.runtime("start", bundle.id, env=manager.env)
+    bundle.sh("sleep 0.3").create(env=manager.env, timeout=5).ok()
+    bundle.runtime("start", bundle.id, env=manager.env, timeout=5)
     assert manager.hears_nothing()
 
 
 def test_nothing_but_readiness_goes_on(bundle: Bundle, manager: Manager) -> None:
     said = SEND % "a\\nMAINPID=1\\nWATCHDOG=trigger\\nREADY=10"
-    bundle.sh(f"{said} sleep 0.3").create(env=manager.env).ok()
-    bundle.runtime("start", bundle.id, env=manager.env)
+    bundle.sh(f"{said} sleep 0.3").create(env=manager.env, timeout=5).ok()
+    bundle.runtime("start", bundle.id, env=manager.env, timeout=5)
     assert manager.hears_nothing()
 
 
 def test_the_managers_own_socket_stays_outside(bundle: Bundle, manager: Manager) -> None:
-    bundle.sh(f"echo $NOTIFY_SOCKET; cat /proc/self/mountinfo; {READY} {WAIT}").detach(env=manager.env).ok()
+    bundle.sh(f"echo $NOTIFY_SOCKET; cat /proc/self/mountinfo; {READY} {WAIT}").detach(env=manager.env, timeout=5).ok()
     assert eventually(lambda: "proc" in bundle.printed())
     told = bundle.printed().splitlines()[0]
     assert told != manager.address and Path(told).is_absolute()
 
 
 def test_it_is_heard_from_a_user_namespace(bundle: Bundle, manager: Manager) -> None:
-    bundle.own_users().sh(f"{READY} {WAIT}").detach(env=manager.env).ok()
+    bundle.own_users().sh(f"{READY} {WAIT}").detach(env=manager.env, timeout=5).ok()
     manager.waits_for("READY=1")

@@ -33,6 +33,11 @@ def test_the_environment_is_what_the_config_says_and_no_more(bundle: Bundle) -> 
     assert {line for line in lines if not line.startswith("HOME=")} == set(bundle.process["env"])
 
 
+def test_an_empty_home_is_that_of_the_user(bundle: Bundle) -> None:
+    bundle.process["env"].append("HOME=")
+    assert bundle.output("echo $HOME") == "/root"
+
+
 def test_the_command_is_looked_up_in_the_containers_path(bundle: Bundle) -> None:
     place = bundle.rootfs / "opt" / "place"
     place.mkdir(parents=True)
