@@ -74,7 +74,7 @@ def start(place: Place, warn: Warn) -> None:
         # First, so that a container which runs is never taken for one that waits.
         os.unlink(place.gate)
         conversation.send("go")
-        while (message := conversation.receive()) is not None:
+        while (message := conversation.hear()) is not None:
             if message[0] == "error":
                 from coso.runtime import child
 

@@ -163,7 +163,7 @@ def _configure(container: Container, place: Place, wishes: Wishes, *, outlives: 
     if wishes.notify:
         os.makedirs(place.notify, 0o755, exist_ok=True)
     if outlives:
-        container.gate = channel.listen(place.gate)
+        container.gate = channel.gate(place.gate)
 
 
 def _cgroup_path(spec: Spec, container: str, manager: str) -> str:

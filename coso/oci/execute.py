@@ -193,7 +193,7 @@ def _become(container: Container, *, detach: bool) -> None:
             prctl(process.PR_SET_PDEATHSIG, 0)
         command.check(container)
         container.theirs.send("ready")
-        if container.theirs.receive() is None:
+        if container.theirs.hear() is None:
             os._exit(125)
         steps.execute(plan.at_last(spec), container)
         child.reset_signals()

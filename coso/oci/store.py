@@ -1,7 +1,7 @@
 """The state of containers on disk: a directory each below --root (OCI runtime.md "State").
 
 `config.json` is the configuration it was made by, `state.json` what became of
-it, `journal` what must be undone, `start` the socket at which its process
+it, `journal` what must be undone, `start` the pipe at which its process
 waits for the word to start.  Whoever changes a container holds the journal's
 lock.  Every status is derived anew from the process, never read from a file.
 """

@@ -1,8 +1,10 @@
-"""The socket pair between the runtime and the container's first process.
+"""The conversation between the runtime and the container's first process.
 
 Messages are a kind and words, with descriptors where needed.  Both ends are
 CLOEXEC: the end of the conversation, without an `error` before it, means that
-execve has succeeded.
+execve has succeeded.  It runs over a socket pair, and later, with a process
+that comes to say "go", over two named pipes.  A filter of system calls may be
+in force by then: words alone need no more than read(2) and write(2).
 """
 
 from __future__ import annotations
@@ -14,107 +16,131 @@ from _struct import calcsize, pack, unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from _socket import socket
     from collections.abc import Callable
 
     Message = tuple[str, list[str], list[int]]
 
 _SEPARATOR = "\x1f"
-# Seconds between two looks at a peer that says nothing.
-PATIENCE = 0.5
-_LARGEST = 65536
+# Milliseconds between two looks at a peer that says nothing.
+PATIENCE = 500
+# Longer ones would be torn apart in a pipe (PIPE_BUF, pipe(7)).
+_LARGEST = 4096
 _MOST_DESCRIPTORS = 253
 
 
 class Channel:
-    """One end of the conversation."""
+    """One end of the conversation: a socket, or a pipe for each direction."""
 
-    def __init__(self, end: socket) -> None:
-        self._end = end
+    def __init__(self, reading: int, writing: int = -1) -> None:
+        self._reading = reading
+        self._writing = reading if writing < 0 else writing
         self._watch: Callable[[], None] | None = None
 
     def watch(self, look: Callable[[], None]) -> None:
         """Look now and then, while a message is awaited, whether the other side can still speak; it may raise."""
         self._watch = look
-        self._end.settimeout(PATIENCE)
 
     def send(self, kind: str, *words: object, fds: tuple[int, ...] = ()) -> None:
         """Send a message; a peer that is gone is no error, its end is noticed by receive."""
         clean = (str(word).replace(_SEPARATOR, "?") for word in words)
-        text = _SEPARATOR.join((kind, *clean)).encode(errors="surrogateescape")
-        rights = [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(fds)}i", *fds))] if fds else []
+        text = _SEPARATOR.join((kind, *clean)).encode(errors="surrogateescape")[:_LARGEST]
         try:
-            self._end.sendmsg([text[:_LARGEST]], rights)
+            if fds:
+                self._send_descriptors(text, fds)
+            else:
+                os.write(self._writing, text)
         except (BrokenPipeError, ConnectionResetError):
             pass
 
+    def _send_descriptors(self, text: bytes, fds: tuple[int, ...]) -> None:
+        end = _socket(AF_UNIX, SOCK_SEQPACKET, 0, self._writing)
+        try:
+            end.sendmsg([text], [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(fds)}i", *fds))])
+        finally:
+            end.detach()
+
     def receive(self) -> Message | None:
         """The next message, or None at the end of the conversation."""
+        end = _socket(AF_UNIX, SOCK_SEQPACKET, 0, self._reading)
         room = _MOST_DESCRIPTORS * calcsize("i") + 16
-        while True:
-            try:
-                data, ancillary, _, _ = self._end.recvmsg(_LARGEST, room, MSG_CMSG_CLOEXEC)
-                break
-            except ConnectionResetError:
-                return None
-            except TimeoutError:
-                if self._watch:
-                    self._watch()
-        if not data:
+        try:
+            self._await()
+            data, ancillary, _, _ = end.recvmsg(_LARGEST, room, MSG_CMSG_CLOEXEC)
+        except ConnectionResetError:
             return None
-        kind, *words = data.decode(errors="surrogateescape").split(_SEPARATOR)
+        finally:
+            end.detach()
         fds: list[int] = []
         for _, _, rights in ancillary:
             fds += unpack(f"{len(rights) // calcsize('i')}i", rights)
-        return kind, words, fds
+        return _message(data, fds)
 
-    def fileno(self) -> int:
-        """The descriptor, for poll and for closing all others."""
-        return self._end.fileno()
+    def hear(self) -> Message | None:
+        """The next message, which has no descriptors, or None at the end of the conversation."""
+        try:
+            self._await()
+            return _message(os.read(self._reading, _LARGEST), [])
+        except ConnectionResetError:
+            return None
+
+    def _await(self) -> None:
+        if self._watch:
+            from select import POLLIN, poll
+
+            waiting = poll()
+            waiting.register(self._reading, POLLIN)
+            while not waiting.poll(PATIENCE):
+                self._watch()
+
+    def filenos(self) -> set[int]:
+        """The descriptors it is made of, for closing all others."""
+        return {self._reading, self._writing}
 
     def close(self) -> None:
         """Close this end."""
-        self._end.close()
+        for fd in self.filenos() - {-1}:
+            os.close(fd)
+        self._reading = self._writing = -1
+
+
+def _message(data: bytes, fds: list[int]) -> Message | None:
+    if not data:
+        return None
+    kind, *words = data.decode(errors="surrogateescape").split(_SEPARATOR)
+    return kind, words, fds
 
 
 def pair() -> tuple[Channel, Channel]:
     """Two connected ends."""
     ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
-    return Channel(ours), Channel(theirs)
+    return Channel(ours.detach()), Channel(theirs.detach())
 
 
-def listen(path: str) -> socket:
-    """A socket that waits at a path for one conversation at a time."""
-    gate = _socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
-    with _short(path) as place:
-        gate.bind(place)
-    gate.listen(1)
-    return gate
+def _answer(path: str) -> str:
+    return f"{path}.answer"
 
 
-def accept(gate: socket) -> Channel:
-    """The next conversation at a gate."""
-    fd, _ = gate._accept()  # type: ignore[attr-defined]
-    return Channel(_socket(fileno=fd))
+def gate(path: str) -> Channel:
+    """An end that waits at a path for whoever comes to talk.
+
+    Each pipe is opened for both directions: so neither call waits for
+    another party, and what is read does not end before somebody has come
+    (fifo(7)).  The writer gone, the other side reads the end.
+    """
+    from fcntl import F_SETFL, fcntl
+
+    os.mkfifo(path, 0o600)
+    os.mkfifo(_answer(path), 0o600)
+    reading = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    writing = os.open(_answer(path), os.O_RDWR | os.O_CLOEXEC)
+    # Messages stay apart (pipe(2), O_DIRECT).
+    fcntl(writing, F_SETFL, os.O_DIRECT)
+    return Channel(reading, writing)
 
 
 def connect(path: str) -> Channel:
-    """Begin a conversation with whoever waits at a path; raises OSError."""
-    end = _socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
-    with _short(path) as place:
-        end.connect(place)
-    return Channel(end)
-
-
-class _short:  # noqa: N801  # reads as the verb it is
-    """A path by way of its open directory: the address of a socket has 107 bytes (unix(7))."""
-
-    def __init__(self, path: str) -> None:
-        self._directory, self._name = os.path.split(path)
-
-    def __enter__(self) -> str:
-        self._fd = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        return f"/proc/self/fd/{self._fd}/{self._name}"
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
+    """Begin a conversation with whoever waits at a path; raises OSError when nobody does."""
+    writing = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    reading = os.open(_answer(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    os.set_blocking(reading, True)
+    return Channel(reading, writing)

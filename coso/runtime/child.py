@@ -13,7 +13,7 @@ import os
 from coso import steps
 from coso.errors import CosoError, StartError
 from coso.kernel.process import PR_SET_DUMPABLE, prctl
-from coso.runtime import channel, command, pid, plan
+from coso.runtime import command, pid, plan
 from coso.runtime.container import Container
 
 SIGPIPE, SIGXFSZ = 13, 25
@@ -53,7 +53,7 @@ def _enter(container: Container) -> None:
     _await_word(container)
     steps.execute(plan.at_last(spec), container, container.observe)
     if spec.process.init:
-        pid.fork_command(container.theirs.fileno(), spec.process.terminal)
+        pid.fork_command(container.theirs.filenos(), spec.process.terminal)
     reset_signals()
     command.execute(container)
 
@@ -64,19 +64,13 @@ def _await_word(container: Container) -> None:
     With a gate, the runtime that made the container ends now, and another
     process will come by with the word; it hears of errors in its place.
     """
-    message = container.theirs.receive()
-    while message is not None and message[0] != "go":
-        if container.gate is None:
-            break
+    message = container.theirs.hear()
+    if message and message[0] == "wait" and container.gate:
         container.theirs.close()
-        container.theirs = channel.accept(container.gate)
-        message = container.theirs.receive()
-        if message is None:
-            message = ("again", [], [])
+        container.theirs = container.gate
+        message = container.theirs.hear()
     if message is None:
         os._exit(125)
-    if container.gate:
-        container.gate.close()
 
 
 def reset_signals() -> None:

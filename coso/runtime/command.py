@@ -18,9 +18,7 @@ def enter_directory(container: Container) -> None:
     closed before, and the kernel is asked where we are after.
     """
     cwd = container.spec.process.cwd or "/"
-    kept = {container.theirs.fileno()}
-    if container.gate:
-        kept.add(container.gate.fileno())
+    kept = container.theirs.filenos() | (container.gate.filenos() if container.gate else set())
     place = 3 + container.preserved
     for fd in sorted(kept):
         os.closerange(place, fd)

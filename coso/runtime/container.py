@@ -12,7 +12,6 @@ from coso.state import LAYERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from _socket import socket
     from collections.abc import Callable
 
     from coso.cgroups import Hierarchy, Membership
@@ -60,8 +59,8 @@ class Container:
         self.filter_flags = 0
         self.home = "/"
         self.account: Account | None = None
-        # A container that outlives its runtime waits at this listening socket for the word to start its command.
-        self.gate: socket | None = None
+        # A container that outlives its runtime waits here for the word to start its command.
+        self.gate: Channel | None = None
         self.bundle = ""
         # The host's /proc, for a process that enters a container.
         self.proc = -1

@@ -18,7 +18,7 @@ FORWARDED = frozenset((1, 2, 3, 10, 12, 15, 28))
 SIGCHLD, SIGTTIN, SIGTTOU = 17, 21, 22
 
 
-def fork_command(channel_end: int, terminal: bool) -> None:
+def fork_command(channel_ends: set[int], terminal: bool) -> None:
     """Return in a child that is to become the command; the caller stays process 1 and never returns."""
     # The reaper's memory and its interpreter are the host's: nobody inside may trace it or open its /proc/1/exe.
     prctl(PR_SET_DUMPABLE, 0)
@@ -32,7 +32,8 @@ def fork_command(channel_end: int, terminal: bool) -> None:
             _signal.pthread_sigmask(_signal.SIG_BLOCK, {SIGTTOU})
             os.tcsetpgrp(0, os.getpgrp())
         return
-    os.close(channel_end)
+    for fd in channel_ends:
+        os.close(fd)
     # The pipes and files of standard input and output belong to the command: a reader must see their end.
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1, 2):

@@ -216,6 +216,8 @@ def end(container: Container) -> None:
 def close(container: Container) -> None:
     """Close what the runtime has open for the container; a process that still waits for a word then ends."""
     container.ours.close()
+    if container.gate:
+        container.gate.close()
     if container.membership:
         for fd in (*container.membership.tasks, container.membership.unified):
             if fd >= 0:

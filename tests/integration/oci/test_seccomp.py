@@ -141,6 +141,34 @@ def test_a_default_that_kills_spares_what_is_allowed(bundle: Bundle) -> None:
     assert bundle.output("echo runs; mkdir /made; echo $?").split() == ["runs", str(KILLED)]
 
 
+SOCKETS = (
+    "accept accept4 bind connect getpeername getsockname getsockopt listen recvfrom recvmmsg recvmsg sendmmsg sendmsg "
+    "sendto setsockopt shutdown socket socketpair"
+).split()
+
+
+@pytest.fixture(params=[True, False], ids=["no-new-privileges", "privileges"])
+def offline(request: pytest.FixtureRequest, bundle: Bundle) -> Bundle:
+    """A container that may call nothing that has to do with sockets: its filter comes early with privileges."""
+    bundle.process["noNewPrivileges"] = request.param
+    return profile(bundle, rule(SOCKETS))
+
+
+def test_a_filter_may_forbid_every_socket(offline: Bundle) -> None:
+    assert offline.output("echo runs") == "runs"
+
+
+def test_a_container_without_sockets_waits_for_start_and_takes_an_exec(offline: Bundle) -> None:
+    offline.up()
+    assert offline.exec("echo", "inside").ok().out == "inside\n"
+
+
+def test_what_goes_wrong_without_sockets_is_said(offline: Bundle) -> None:
+    offline.sh("exec sleep 100").create().ok()
+    (offline.rootfs / "bin" / "sh").unlink()
+    assert "/bin/sh" in offline.start().err
+
+
 # Conditions.
 
 
