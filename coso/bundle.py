@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 DIRECTORY = f"{os.path.dirname(__file__)}/__pycache__"
 # What a start needs besides what the first one has loaded of ours: what has its own .pyc, and the bundled network.
-NETWORK = ("attach", "firewall", "lease", "netlink", "network", "release")
+NETWORK = (
+    *("address", "attach", "cli", "definition", "elements", "firewall", "lease", "member", "names", "netlink"),
+    *("network", "publish", "release"),
+)
 ALSO = {
     "coso": ("__future__", "cosonet", *(f"cosonet.{part}" for part in NETWORK)),
     # A container's life takes several commands, and whichever comes first writes for all of them.

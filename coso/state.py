@@ -14,6 +14,7 @@ LIB = os.environ.get("COSO_LIB", "/var/lib/coso")
 
 JOURNALS = f"{RUN}/containers"
 USER_RANGES = f"{RUN}/userns"
+NAMES = f"{RUN}/names"
 LAYERS = f"{LIB}/containers"
 
 
@@ -27,27 +28,31 @@ def make_directories(*paths: str) -> None:
 def remove_empty_directories() -> None:
     """Remove the state directories that hold nothing any more, so that the machine is as before."""
     network = f"{RUN}/network"
+    parts = [f"{network}/{name}" for name in ("leases", "made", "members", "names", "ports")]
+    for place in parts:
+        _remove_if_empty(place)
     locks = {"lock", "waiting"}
-    if (
-        os.path.isdir(network)
-        and set(os.listdir(network)) <= {*locks, "leases"}
-        and not os.listdir(f"{network}/leases")
-    ):
-        for name in locks & set(os.listdir(network)):
+    if os.path.isdir(network) and set(os.listdir(network)) <= locks:
+        for name in os.listdir(network):
             os.unlink(f"{network}/{name}")
     places = (
         f"{RUN}/oci",
         JOURNALS,
         USER_RANGES,
-        f"{network}/leases",
+        NAMES,
         network,
         RUN,
         LAYERS,
+        f"{LIB}/networks",
         f"{LIB}/provisioning",
         LIB,
     )
     for place in places:
-        try:
-            os.rmdir(place)
-        except OSError:
-            continue
+        _remove_if_empty(place)
+
+
+def _remove_if_empty(place: str) -> None:
+    try:
+        os.rmdir(place)
+    except OSError:
+        pass

@@ -1,48 +1,100 @@
 """`cosonet -pid PID`: connect a process's network namespace (veth(4), network_namespaces(7)).
 
-Everything is checked before anything is changed, and what was changed is
-taken back when a later part fails.  Returns when traffic can flow.
+Everything is checked before anything is changed; what is going to be made is
+written down (cosonet.member) before it is, and taken back when a later step
+fails.  Returns when traffic can flow.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from _socket import inet_aton
 
-from coso.errors import KernelError, NetworkError
+from coso import steps
+from coso.errors import KernelError, NetworkError, UsageError
 from coso.kernel.process import CLONE_NEWNET, setns, start_time
-from cosonet import lease, netlink, network
+from coso.steps import Step
+from coso.value import value
+from cosonet import definition, elements, lease, member, names, netlink, network, publish
+from cosonet.address import Address, parse, parse_mac
+from cosonet.definition import Network
+from cosonet.member import Member
 
-INTERFACE = "eth0"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+
+    from cosonet.publish import Publish
+
 FORWARDING = 3
 PATIENCE = 2.0
+EEXIST, EOPNOTSUPP = 17, 95
+NAMED = "eth"
 
 
-def attach(pid: int) -> str:
-    """Connect a process and return its address. Raises NetworkError, with nothing left behind."""
+@value
+class Wishes:
+    """What is asked for besides the process; texts are empty where nothing is."""
+
+    network: str = definition.DEFAULT
+    ip: str = ""
+    ip6: str = ""
+    mac: str = ""
+    interface: str = ""
+    names: tuple[str, ...] = ()
+    hosts: str = ""
+    publish: tuple[Publish, ...] = ()
+
+
+class Connecting:
+    """A process on its way into a network: the steps find here what earlier ones left."""
+
+    def __init__(self, pid: int, started: int, wishes: Wishes, namespace: int) -> None:
+        self.pid = pid
+        self.started = started
+        self.wishes = wishes
+        self.namespace = namespace
+        self.network = Network("")
+        self.member: Member | None = None
+        # Sockets in the process's namespace: routing, control, frames.
+        self.inside: list[netlink.Socket] = []
+        # Bound sockets that keep others off the published ports, as long as their holder lives.
+        self.held: list[socket] = []
+
+    @property
+    def record(self) -> Member:
+        """What was written down."""
+        assert self.member
+        return self.member
+
+
+def attach(pid: int, wishes: Wishes | None = None, observe: steps.Observer | None = None) -> Connecting:
+    """Connect a process. Raises CosoError, with nothing left behind.
+
+    The result's `held` sockets are the caller's, to keep or to close.
+    """
+    from cosonet import release
+
     started = start_time(pid)
     if not started:
         raise NetworkError(f"there is no process {pid}", hint="give the pid of a running container's process")
-    namespace = _open_namespace(pid)
+    connecting = Connecting(pid, started, wishes or Wishes(), _open_namespace(pid))
     try:
-        _check_forwarding()
-        if lease.of(pid, started):
-            raise NetworkError(
-                f"process {pid} is connected already, with {lease.of(pid, started)[0]}",
-                hint=f"`cosonet release -pid {pid}` gives the address back",
-            )
-        with network.locked():
-            shared = network.ensure()
-            address = lease.take(pid, started, shared.base, shared.length)
-        try:
-            _connect(shared, address, namespace)
-        except BaseException:
-            lease.give_back(pid, started)
-            raise
+        check(connecting)
+        steps.execute(plan(connecting.network), connecting, observe)
+    except BaseException as error:
+        for end in connecting.held:
+            end.close()
+        if connecting.member:
+            release.take_back(connecting.member, remove_link=True)
+        if isinstance(error, steps.FailedStep) and isinstance(error.__cause__, OSError | NetworkError | KernelError):
+            raise error.__cause__ from None
+        raise
     finally:
-        os.close(namespace)
-    return address
+        for end in connecting.inside:
+            end.close()
+        os.close(connecting.namespace)
+    return connecting
 
 
 def _open_namespace(pid: int) -> int:
@@ -61,58 +113,297 @@ def _open_namespace(pid: int) -> int:
     return fd
 
 
-def _check_forwarding() -> None:
-    with open("/proc/sys/net/ipv4/ip_forward") as file:
-        if file.read().strip() == "0":
-            raise NetworkError(
-                "the host does not forward packets: sysctl net.ipv4.ip_forward is 0",
-                hint="run `invoke net-setup`, or `sysctl -w net.ipv4.ip_forward=1`",
+def check(connecting: Connecting) -> None:
+    """Raise for what can be known to fail before anything is changed."""
+    wishes = connecting.wishes
+    wanted = network.load(wishes.network) or network.resolved(definition.load(wishes.network))
+    connecting.network = wanted
+    network.check_forwarding(wanted)
+    for text, version, option in ((wishes.ip, 4, "-ip"), (wishes.ip6, 6, "-ip6")):
+        if text and parse(text, option).version != version:
+            raise UsageError(f"{option} {text!r} is no address of version {version}")
+        if text and not network.pool(wanted, version):
+            raise NetworkError(f"{option} {text}: the network {wanted.name} has no subnet of version {version}")
+    if wishes.mac:
+        parse_mac(wishes.mac, "-mac")
+        if wanted.driver == "ipvlan":
+            raise UsageError("-mac: whoever is on an ipvlan has the Ethernet address of its parent")
+    if wishes.publish and (not wanted.is_bridge or wanted.internal):
+        kind = "internal" if wanted.internal else f"a {wanted.driver}"
+        raise UsageError(
+            f"-publish: the network {wanted.name} is {kind}: there is no port of the host's to publish on",
+            hint="use a bridge network that is not internal",
+        )
+    for item in wishes.publish:
+        if ":" in item.host and not network.pool(wanted, 6):
+            raise UsageError(
+                f"-publish [{item.host}]: the network {wanted.name} has no subnet of version 6",
+                hint="make one with `coso network create --ipv6`",
             )
+        if item.host == "::1":
+            raise UsageError(
+                "-publish [::1]: the kernel translates no packet to ::1", hint="publish on 127.0.0.1, or on an address"
+            )
+    if member.find(connecting.pid, connecting.started, wanted.name):
+        raise NetworkError(
+            f"process {connecting.pid} is connected to {wanted.name} already",
+            hint=f"`cosonet release -pid {connecting.pid}` gives its address back",
+        )
 
 
-def _connect(shared: network.Network, address: str, namespace: int) -> None:
-    name = f"coso-{os.urandom(4).hex()}"
-    raw = inet_aton(address)
-    inside, inside_control = _sockets_in(namespace)
-    with inside, inside_control, netlink.connect() as outside, netlink.control() as control:
-        bridge = netlink.index_of(control, shared.bridge)
-        veth = netlink.new_veth(name, bridge, shared.mtu, INTERFACE, network.mac(raw), namespace)
-        netlink.request(outside, veth)
-        try:
-            index = netlink.index_of(inside_control, INTERFACE)
-            netlink.request(
-                inside,
-                netlink.new_address(index, raw, shared.length, inet_aton(shared.broadcast)),
-                netlink.link_up(index),
-                netlink.new_default_route(inet_aton(shared.gateway)),
-            )
-            _await_forwarding(outside, name, netlink.index_of(control, name))
-        except BaseException:
-            netlink.request(outside, netlink.delete_link(name))
+def join(connecting: Connecting) -> None:
+    """Make sure that the network is there, and write down what this process will have of it."""
+    from cosonet import release
+
+    wishes = connecting.wishes
+    inside = connecting.inside = _sockets_in(connecting.namespace)
+    interface = wishes.interface or _free_interface(inside[1])
+    with network.locked():
+        if wishes.publish and publish.any_dead():
+            release.drop_dead()
+        ports, connecting.held = publish.reserve(list(wishes.publish))
+        wanted = connecting.network = network.ensure(wishes.network)
+        addresses = [_choose(wanted, version, text) for version, text in ((4, wishes.ip), (6, wishes.ip6))]
+        first, second = (address.text if address else "" for address in addresses)
+        mac = wishes.mac.lower().replace("-", ":") or (elements.mac_of(addresses[0]) if addresses[0] else "")
+        one = Member(
+            connecting.pid,
+            connecting.started,
+            wanted.name,
+            interface,
+            f"coso-{addresses[0].packed.hex()}" if wanted.is_bridge and addresses[0] else "",
+            first,
+            second,
+            mac if wanted.driver != "ipvlan" else "",
+            ports,
+            list(wishes.names),
+            wishes.hosts,
+        )
+        connecting.member = one
+        member.write(one)
+        for address in one.addresses:
+            lease.take(wanted.name, address, one.owner)
+        publish.take(ports, one.owner)
+
+
+def _choose(wanted: Network, version: int, text: str) -> Address | None:
+    from cosonet import release
+
+    subnet = network.pool(wanted, version)
+    if not subnet:
+        return None
+    asked = parse(text, "-ip") if text else None
+    holder = lease.holder_of(wanted.name, asked) if asked else ""
+    if holder and not lease.is_alive(holder):
+        release.drop_dead(wanted.name)
+    try:
+        return lease.choose(wanted, subnet, asked)
+    except lease.PoolError:
+        if not release.drop_dead(wanted.name):
             raise
+        return lease.choose(wanted, subnet, asked)
 
 
-def _sockets_in(namespace: int) -> tuple[netlink.Socket, netlink.Socket]:
-    """A routing and a control socket in another namespace: sockets stay where they were made."""
+def _sockets_in(namespace: int) -> list[netlink.Socket]:
+    """Sockets in another namespace: they stay where they were made."""
     home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         setns(namespace, CLONE_NEWNET)
         try:
-            inside, control = netlink.connect(), netlink.control()
+            return [netlink.connect(), netlink.control(), netlink.frames()]
         finally:
             setns(home, CLONE_NEWNET)
     except KernelError as error:
         raise NetworkError(f"cannot enter the network namespace: {error.message}", hint="run cosonet as root") from None
     finally:
         os.close(home)
-    return inside, control
 
 
-def _await_forwarding(end: netlink.Socket, name: str, index: int) -> None:
-    """Wait until the bridge forwards from and to the new port, normally at once."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if netlink.port_state(end, index) == FORWARDING:
+def _free_interface(control: netlink.Socket) -> str:
+    number = 0
+    while netlink.index_of(control, f"{NAMED}{number}"):
+        number += 1
+    return f"{NAMED}{number}"
+
+
+def open_firewall(connecting: Connecting) -> None:
+    """Let the firewall know the addresses and ports of the member."""
+    with network.locked():
+        elements.add(elements.of_member(connecting.record))
+
+
+def make_link(connecting: Connecting) -> None:
+    """Make the link, with one end inside."""
+    one, wanted = connecting.record, connecting.network
+    mac = bytes.fromhex(one.mac.replace(":", ""))
+    with netlink.connect() as outside, netlink.control() as control:
+        if not wanted.is_bridge:
+            parent = netlink.index_of(control, wanted.parent)
+            link = netlink.new_upper(
+                wanted.driver, wanted.mode, parent, wanted.mtu, one.interface, mac, connecting.namespace
+            )
+            _make_upper(outside, link, wanted.driver)
             return
-        time.sleep(0.0002)
+        bridge = netlink.index_of(control, wanted.bridge)
+        veth = netlink.new_veth(one.host_link, bridge, wanted.mtu, one.interface, mac, connecting.namespace)
+        # Where br_netfilter translates what is bridged, a container that asks for its own published port is answered
+        # through the port it came from.
+        port = netlink.hairpin(one.host_link)
+        try:
+            netlink.request(outside, veth, port)
+        except netlink.RefusedError as error:
+            # A link of this name is that of an earlier owner of the address, whose namespace the kernel has yet to end.
+            if error.errno != EEXIST or not netlink.index_of(control, one.host_link):
+                raise
+            network.delete_link(one.host_link)
+            netlink.request(outside, veth, port)
+
+
+def _make_upper(outside: netlink.Socket, link: netlink.Message, driver: str) -> None:
+    try:
+        netlink.request(outside, link)
+    except netlink.RefusedError as error:
+        if error.errno != EOPNOTSUPP:
+            raise
+        raise NetworkError(
+            f"this kernel has no {driver}", hint=f"`modprobe {driver}`, or a kernel with CONFIG_{driver.upper()}"
+        ) from None
+
+
+def set_up_inside(connecting: Connecting) -> None:
+    """Give the interface its addresses, bring it up, and set the default route where there is none yet."""
+    one, wanted = connecting.record, connecting.network
+    inside, control, _ = connecting.inside
+    index = netlink.index_of(control, one.interface)
+    subnets = {subnet.version: subnet for subnet in wanted.subnets()}
+    addresses = [parse(text, "address") for text in one.addresses]
+    netlink.request(
+        inside,
+        *(netlink.new_address(index, address.packed, subnets[address.version].length) for address in addresses),
+        netlink.link_up(index),
+    )
+    for address in addresses:
+        router = network.gateway(wanted, address.version)
+        if not router:
+            continue
+        try:
+            netlink.request(inside, netlink.new_default_route(router.packed))
+        except netlink.RefusedError as error:
+            if error.errno != EEXIST:  # Another network was first.
+                raise
+
+
+def await_forwarding(connecting: Connecting) -> None:
+    """Wait until the bridge forwards from and to the new port, normally at once."""
+    name = connecting.record.host_link
+    deadline = time.monotonic() + PATIENCE
+    with netlink.connect() as end, netlink.control() as control:
+        index = netlink.index_of(control, name)
+        while time.monotonic() < deadline:
+            if netlink.port_state(end, index) == FORWARDING:
+                return
+            time.sleep(0.0002)
     raise NetworkError(f"the bridge does not forward from {name} after {PATIENCE:.0f} s", hint="see `bridge link`")
+
+
+def announce(connecting: Connecting) -> None:
+    """Tell the neighbours whose the address is now."""
+    one = connecting.record
+    if one.mac:
+        address = parse(one.address, "address").packed
+        netlink.announce(connecting.inside[2], one.interface, bytes.fromhex(one.mac.replace(":", "")), address)
+
+
+def write_names(connecting: Connecting) -> None:
+    """Write names into hosts files."""
+    with network.locked():
+        names.arrive(connecting.record)
+
+
+def remove_inside(one: Member) -> None:
+    """Remove the interface of a living process from within its namespace."""
+    namespace = _open_namespace(one.pid)
+    try:
+        ends = _sockets_in(namespace)
+    finally:
+        os.close(namespace)
+    try:
+        netlink.request(ends[0], netlink.delete_link(one.interface))
+    except netlink.RefusedError as error:
+        if error.errno != network.ENODEV:
+            raise
+    finally:
+        for end in ends:
+            end.close()
+
+
+def plan(wanted: Network) -> list[Step]:
+    """The steps into a network."""
+    bridged = wanted.is_bridge
+    return [
+        JOIN,
+        *([FIREWALL] if bridged else []),
+        LINK,
+        INSIDE,
+        *([FORWARD] if bridged else []),
+        ANNOUNCE,
+        NAMES,
+    ]
+
+
+JOIN = Step(
+    "join the network",
+    "make the network where it is missing, and write down an address for this process",
+    "flock(), link(), symlink()",
+    "an address belongs to one process at a time, and ends with it",
+    "flock(2), proc(5)",
+    join,
+)
+FIREWALL = Step(
+    "open the firewall",
+    "add the link, its addresses and its published ports to the sets that the rules look at",
+    "NFT_MSG_NEWSETELEM",
+    "whoever speaks with another's address is not heard, and only published ports are reached from outside",
+    "nft(8)",
+    open_firewall,
+)
+LINK = Step(
+    "make the link",
+    "make a pair of interfaces, one end in the bridge and one inside",
+    "RTM_NEWLINK(veth, IFLA_MASTER, IFLA_NET_NS_FD)",
+    "one message makes both ends where they belong",
+    "veth(4), rtnetlink(7)",
+    make_link,
+)
+INSIDE = Step(
+    "set up the interface",
+    "set addresses, bring it up and set the default route",
+    "RTM_NEWADDR, RTM_NEWLINK(IFF_UP), RTM_NEWROUTE",
+    "sockets opened inside the namespace act there, whoever holds them",
+    "rtnetlink(7), network_namespaces(7)",
+    set_up_inside,
+)
+FORWARD = Step(
+    "await the bridge",
+    "wait until the bridge forwards packets of the new port",
+    "RTM_GETLINK(IFLA_BRPORT_STATE)",
+    "the command must not start before traffic can flow",
+    "bridge(8)",
+    await_forwarding,
+)
+ANNOUNCE = Step(
+    "announce the address",
+    "send a gratuitous ARP request",
+    "sendto(AF_PACKET)",
+    "neighbours may remember an earlier owner of the address",
+    "arp(7), packet(7)",
+    announce,
+)
+NAMES = Step(
+    "write the names",
+    "write names and addresses into the hosts files of the network",
+    "write(hosts)",
+    "names must resolve at once, from any C library, without a server",
+    "hosts(5)",
+    write_names,
+)

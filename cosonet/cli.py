@@ -1,4 +1,4 @@
-"""The program: `cosonet -pid PID`, `cosonet release -pid PID`, `cosonet list`, `cosonet gc`."""
+"""The program: `cosonet -pid PID`, and what looks after networks: release, list, gc, reload, doctor."""
 
 from __future__ import annotations
 
@@ -8,15 +8,38 @@ import sys
 from coso.cli.flags import Option, Words, parse
 from coso.errors import CosoError, PrivilegeError, UsageError
 
-HELP = """cosonet: connects containers to the network
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-  cosonet -pid PID           connect the network namespace of a process; exit 0 when traffic can flow
-  cosonet release -pid PID   give the address of a process back
-  cosonet list               leases: address, pid, command, link
-  cosonet gc                 end leases of dead processes, remove the network when nobody uses it
+    from coso.steps import Observer
+    from cosonet.attach import Wishes
+
+HELP = """cosonet: connects containers to networks
+
+  cosonet -pid PID [OPTIONS]    connect the network namespace of a process; exit 0 when traffic can flow
+  cosonet release -pid PID      give back what a process has: addresses, ports, names
+  cosonet list                  who is connected: address, network, pid, command, link, ports
+  cosonet gc                    end connections of dead processes, remove networks that nobody uses
+  cosonet reload                make rules and links anew after somebody has removed them
+  cosonet doctor                explain what keeps traffic from flowing, and what mends it
+
 """
-OPTIONS = (Option("pid", "", "PID", "process"), Option("help", "h", "", "print help"))
-COMMANDS = ("release", "list", "gc")
+PID = Option("pid", "", "PID", "process")
+NETWORK = Option("network", "", "NAME", "network (default coso)")
+ATTACH = (
+    NETWORK,
+    Option("ip", "", "ADDRESS", "address (default a free one)"),
+    Option("ip6", "", "ADDRESS", "address of version 6"),
+    Option("mac", "", "ADDRESS", "Ethernet address (default derived from the address)"),
+    Option("interface", "", "NAME", "interface inside (default eth0, or the next that is free)"),
+    Option("name", "", "NAME", "name on the network", repeated=True),
+    Option("hosts", "", "FILE", "hosts file of the container, kept up to date"),
+    Option("publish", "", "[IP:]HOST:PORT[/udp]", "lead a port of the host (127.0.0.1) inside", repeated=True),
+)
+EXPLAIN = Option("explain", "", "", "print each step")
+HELP_OPTION = Option("help", "h", "", "print help")
+OPTIONS = (PID, *ATTACH, EXPLAIN, HELP_OPTION)
 
 
 def main(words: list[str]) -> int:
@@ -33,20 +56,46 @@ def main(words: list[str]) -> int:
 
 
 def _carry_out(words: list[str]) -> int:
-    command = words[0] if words and words[0] in COMMANDS else "attach"
-    given = parse(OPTIONS, words[command != "attach" :], "cosonet")
+    command = words[0] if words and words[0] in COMMANDS else ""
+    given = parse(OPTIONS, words[bool(command) :], "cosonet")
     if given.on("help") or not words:
-        sys.stdout.write(HELP)
+        from coso.cli.flags import usage
+
+        sys.stdout.write(HELP + usage(OPTIONS) + "\n")
         return 0 if words else 125
     if given.rest:
         raise UsageError(f"unexpected word {given.rest[0]!r}", hint="see `cosonet --help`")
     if os.geteuid() != 0:
         raise PrivilegeError("cosonet needs root", hint="run it with sudo; it is never installed setuid")
-    if command == "list":
-        return _list()
-    if command == "gc":
-        return _collect()
-    return _attach(given) if command == "attach" else _release(given)
+    return COMMANDS[command](given) if command else _attach(given)
+
+
+def wishes(words: list[str]) -> Wishes:
+    """What the words of the contract after `-pid PID` ask for; raises UsageError."""
+    return _wishes(parse(ATTACH, words, "cosonet"))
+
+
+def _wishes(given: Words) -> Wishes:
+    from cosonet.attach import Wishes
+    from cosonet.definition import DEFAULT
+    from cosonet.publish import parse_publish
+
+    for name in given.all("name"):
+        if not name or set(name) & set(" \t\n#"):
+            raise UsageError(f"-name {name!r} is not one word")
+    interface = given.last("interface")
+    if interface and (len(interface) > 15 or set(interface) & set("/ \t\n:")):
+        raise UsageError(f"-interface {interface!r} cannot be the name of an interface", hint="up to 15 characters")
+    return Wishes(
+        network=given.last("network", DEFAULT),
+        ip=given.last("ip"),
+        ip6=given.last("ip6"),
+        mac=given.last("mac"),
+        interface=interface,
+        names=tuple(given.all("name")),
+        hosts=given.last("hosts"),
+        publish=tuple(item for text in given.all("publish") for item in parse_publish(text)),
+    )
 
 
 def _pid(given: Words) -> int:
@@ -59,21 +108,46 @@ def _pid(given: Words) -> int:
 def _attach(given: Words) -> int:
     from cosonet.attach import attach
 
-    attach(_pid(given))
+    pid = _pid(given)
+    try:
+        attach(pid, _wishes(given), _explainer() if given.on("explain") else None)
+    except BaseException:
+        from cosonet.release import remove_unused
+
+        remove_unused()
+        raise
     return 0
+
+
+def _explainer() -> Observer:
+    """Print each step when it is done, with its microseconds."""
+    from time import perf_counter_ns
+
+    begun = 0
+
+    def observe(moment: str, step: object) -> None:
+        nonlocal begun
+        if moment == "before":
+            begun = perf_counter_ns()
+            return
+        spent = (perf_counter_ns() - begun) // 1000
+        sys.stdout.write(f"{step.name}: {step.what}\n  {step.call}  {spent} µs\n  {step.why}  [{step.man}]\n")  # type: ignore[attr-defined]
+
+    return observe
 
 
 def _release(given: Words) -> int:
     from cosonet.release import release, remove_unused
 
-    addresses = release(_pid(given))
+    gone = release(_pid(given), name=given.last("network"))
     remove_unused()
-    for address in addresses:
-        sys.stdout.write(f"released {address}\n")
+    for one in gone:
+        for address in one.addresses:
+            sys.stdout.write(f"released {address}\n")
     return 0
 
 
-def _collect() -> int:
+def _collect(_: Words) -> int:
     from cosonet.release import collect
 
     for item in collect():
@@ -81,11 +155,34 @@ def _collect() -> int:
     return 0
 
 
-def _list() -> int:
+def _list(_: Words) -> int:
     from cosonet.listing import lines
 
     sys.stdout.write("\n".join(lines()) + "\n")
     return 0
+
+
+def _reload(_: Words) -> int:
+    from cosonet.reload import reload
+
+    for item in reload():
+        sys.stdout.write(f"{item}\n")
+    return 0
+
+
+def _doctor(_: Words) -> int:
+    from cosonet.doctor import report
+
+    return report(sys.stdout.write)
+
+
+COMMANDS: dict[str, Callable[[Words], int]] = {
+    "release": _release,
+    "list": _list,
+    "gc": _collect,
+    "reload": _reload,
+    "doctor": _doctor,
+}
 
 
 def entry() -> None:

@@ -1,10 +1,9 @@
 """Addresses, leased to processes.
 
-A lease is a symbolic link named like the address, pointing to
-`pid:start-time` of its owner.  Making a link is atomic, so containers that
-start at the same moment get different addresses without waiting for each
-other; and a pid with its start time names one process for good, so a lease
-whose owner is gone is recognised even when the pid is in use again.
+A lease is a symbolic link named like the address in the directory of its
+network, pointing to `pid:start-time` of its owner.  A pid with its start time
+names one process for good, so a lease whose owner is gone is recognised even
+when the pid is in use again.  Whoever takes one holds the network's lock.
 """
 
 from __future__ import annotations
@@ -13,95 +12,105 @@ import os
 
 from coso.errors import NetworkError
 from coso.kernel.process import start_time
-from coso.state import RUN
-from coso.value import value
+from coso.state import RUN, make_directories
+from cosonet.address import Address, Subnet, parse_subnet
+from cosonet.definition import Network
 
 DIRECTORY = f"{RUN}/network/leases"
 
 
-@value
-class Lease:
-    """An address and its owner."""
-
-    address: str
-    pid: int
-    started: int
-
-    def is_alive(self) -> bool:
-        """Whether the owner still runs."""
-        return self.started != 0 and start_time(self.pid) == self.started
+def directory(network: str) -> str:
+    """Where the leases of a network are."""
+    return f"{DIRECTORY}/{network}"
 
 
-def to_text(number: int) -> str:
-    """An IPv4 address in dotted form."""
-    return ".".join(str(number >> shift & 255) for shift in (24, 16, 8, 0))
+def owner(pid: int, started: int) -> str:
+    """How a process is named."""
+    return f"{pid}:{started}"
 
 
-def to_number(text: str) -> int:
-    """An IPv4 address as a number."""
-    number = 0
-    for part in text.split("."):
-        number = number << 8 | int(part)
-    return number
+def is_alive(who: str) -> bool:
+    """Whether an owner still runs."""
+    pid, _, started = who.partition(":")
+    return started != "0" and start_time(int(pid)) == int(started)
 
 
-def take(pid: int, started: int, network: int, length: int) -> str:
-    """Lease a free address of a subnet; the first is the gateway's. Raises NetworkError when none is left."""
-    last = (1 << 32 - length) - 2
-    begin = int.from_bytes(os.urandom(4), "big")
-    for round_ in (1, 2):
-        for offset in range(last - 1):
-            address = to_text(network + 2 + (begin + offset) % (last - 1))
-            try:
-                os.symlink(f"{pid}:{started}", f"{DIRECTORY}/{address}")
-            except FileExistsError:
-                continue
+def choose(network: Network, subnet: Subnet, wanted: Address | None) -> Address:
+    """A free address of a subnet, or the one that is wanted. Raises NetworkError."""
+    place = directory(network.name)
+    make_directories(place)
+    if wanted:
+        return _fixed(network, subnet, wanted)
+    pool = parse_subnet(network.ip_range, "ip-range") if network.ip_range and subnet.version == 4 else subnet
+    kept = {address.number for address in network.gateways()} | {subnet.base, subnet.last}
+    # An address is not used again soon: others still know the last owner's.
+    begin = int.from_bytes(os.urandom(8), "big")
+    # Of a huge subnet a part will do: it is never full.
+    size = min(pool.size, 1 << 20)
+    for offset in range(size):
+        number = pool.base + (begin + offset) % size
+        address = Address(subnet.version, number)
+        if number not in kept and not os.path.lexists(f"{place}/{address.text}"):
             return address
-        if round_ == 1 and not drop_dead():
-            break
-    raise NetworkError(
-        f"all {last - 1} addresses of {to_text(network)}/{length} are leased",
+    raise PoolError(
+        f"all addresses of {pool.text} in the network {network.name} are leased",
         cause="as many containers run",
-        hint="see `cosonet list`; end some containers",
+        hint=f"see `coso network inspect {network.name}`; end some containers, or use a larger subnet",
     )
 
 
-def of(pid: int, started: int) -> list[str]:
-    """The addresses leased to a process."""
-    return [lease.address for lease in leases() if (lease.pid, lease.started) == (pid, started)]
+class PoolError(NetworkError):
+    """No address is left."""
 
 
-def give_back(pid: int, started: int) -> list[str]:
-    """End a process's leases; return their addresses."""
-    mine = of(pid, started)
-    for address in mine:
-        os.unlink(f"{DIRECTORY}/{address}")
-    return mine
+def _fixed(network: Network, subnet: Subnet, wanted: Address) -> Address:
+    if not subnet.has(wanted):
+        raise NetworkError(f"the address {wanted.text} is not in {subnet.text}, the subnet of {network.name}")
+    if wanted.number in (subnet.base, subnet.last) or wanted in network.gateways():
+        raise NetworkError(f"the address {wanted.text} is the network's own: it names the subnet, or its gateway")
+    holder = holder_of(network.name, wanted)
+    if holder and is_alive(holder):
+        raise NetworkError(
+            f"the address {wanted.text} is in use by process {holder.partition(':')[0]}",
+            hint=f"`coso network inspect {network.name}` shows who has which",
+        )
+    return wanted
 
 
-def drop_dead() -> list[str]:
-    """End the leases of processes that are gone; return their addresses. The caller holds the network's lock."""
-    dead = [lease.address for lease in leases() if not lease.is_alive()]
-    for address in dead:
-        try:
-            os.unlink(f"{DIRECTORY}/{address}")
-        except FileNotFoundError:
-            continue
-    return dead
+def holder_of(network: str, address: Address) -> str:
+    """Who has an address, `""` when nobody has."""
+    try:
+        return os.readlink(f"{directory(network)}/{address.text}")
+    except FileNotFoundError:
+        return ""
 
 
-def leases() -> list[Lease]:
-    """Every lease."""
-    found = []
-    for address in sorted(os.listdir(DIRECTORY)) if os.path.isdir(DIRECTORY) else []:
-        try:
-            pid, _, started = os.readlink(f"{DIRECTORY}/{address}").partition(":")
-        except FileNotFoundError:
-            continue
-        found.append(Lease(address, int(pid), int(started)))
-    return found
+def take(network: str, address: str, who: str) -> None:
+    """Write a lease down."""
+    os.symlink(who, f"{directory(network)}/{address}")
 
 
-def any_left() -> bool:
-    """Whether anybody has a lease."""
-    return os.path.isdir(DIRECTORY) and bool(os.listdir(DIRECTORY))
+def give_back(network: str, address: str, who: str) -> None:
+    """End a lease, if it is still of that owner."""
+    path = f"{directory(network)}/{address}"
+    try:
+        if os.readlink(path) == who:
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def any_left(network: str) -> bool:
+    """Whether anybody has a lease of a network."""
+    try:
+        return bool(os.listdir(directory(network)))
+    except FileNotFoundError:
+        return False
+
+
+def last_use(network: str) -> float:
+    """When the last lease of a network was taken or given back: its directory changed then."""
+    try:
+        return os.stat(directory(network)).st_mtime
+    except FileNotFoundError:
+        return 0.0

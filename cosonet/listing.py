@@ -1,43 +1,68 @@
-"""`cosonet list`: who has which address, through which link, read with pyroute2."""
+"""`cosonet list`: who has which address in which network, through which link; links are read with pyroute2."""
 
 from __future__ import annotations
 
 from coso.errors import MissingError
-from cosonet import lease, network
+from cosonet import member, network
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cosonet.member import Member
+
+MISSING_PYROUTE2 = MissingError(
+    "pyroute2 is not installed for this interpreter",
+    hint="run `invoke net-setup`, or `pip install pyroute2`",
+)
 
 
 def lines() -> list[str]:
-    """A table: address, pid, command, link; and a line that says what the network is."""
-    shared = network.load()
-    if shared is None:
-        return ["no network: the first container makes it"]
-    links = _links_by_mac(shared.bridge)
-    head = f"{shared.bridge} {shared.subnet} gateway {shared.gateway} mtu {shared.mtu}"
-    rows = [f"{'ADDRESS':<16} {'PID':<8} {'COMMAND':<16} LINK"]
-    for item in lease.leases():
-        command = _command(item.pid) if item.is_alive() else "(dead)"
-        mac = ":".join(f"{byte:02x}" for byte in network.mac(lease.to_number(item.address).to_bytes(4, "big")))
-        rows.append(f"{item.address:<16} {item.pid:<8} {command:<16} {links.get(mac, '-')}")
-    return [head, *rows]
+    """A line for each network that is made, then a table of who is connected."""
+    made = network.made()
+    if not made:
+        return ["no network is made: the first container makes it"]
+    heads = [
+        f"{item.name}: {item.bridge or f'{item.driver} on {item.parent}'} {item.subnet} {item.subnet6}".rstrip()
+        + f" gateway {item.gateway or '-'} mtu {item.mtu or '-'}"
+        for item in made
+    ]
+    links = links_by_name()
+    rows = [f"{'ADDRESS':<16} {'NETWORK':<12} {'PID':<8} {'COMMAND':<16} {'LINK':<15} PORTS"]
+    for one in member.everybody():
+        command = _command(one.pid) if one.is_alive else "(dead)"
+        link = one.host_link if one.host_link in links else "-"
+        ports = ", ".join(ports_of(one))
+        row = f"{one.address:<16} {one.network:<12} {one.pid:<8} {command:<16} {link:<15} {ports}"
+        rows.append(row.rstrip())
+    return [*heads, *rows]
 
 
-def _links_by_mac(bridge: str) -> dict[str, str]:
-    """Which port of the bridge leads to which Ethernet address, from the bridge's forwarding table."""
+def ports_of(one: Member) -> list[str]:
+    """Published ports as people write them: `80/tcp -> 127.0.0.1:8080`."""
+    return [
+        f"{inside}/{protocol} -> {f'[{host}]' if ':' in host else host or '0.0.0.0'}:{port}"
+        for protocol, host, port, inside in one.ports
+    ]
+
+
+def links_by_name() -> dict[str, dict[str, Any]]:
+    """The links of this network namespace: index, state, and the index of the bridge each is in."""
     try:
         from pyroute2 import IPRoute
     except ImportError:
-        raise MissingError(
-            "pyroute2 is not installed for this interpreter",
-            hint="run `invoke net-setup`, or `pip install pyroute2`",
-        ) from None
+        raise MISSING_PYROUTE2 from None
 
     with IPRoute() as routes:
-        names = {link["index"]: link.get("ifname") for link in routes.get_links()}
-        found = routes.link_lookup(ifname=bridge)
-        if not found:
-            return {}
-        entries = routes.fdb("dump", master=found[0])
-        return {str(entry.get("lladdr")): str(names.get(entry["ifindex"])) for entry in entries}
+        return {
+            str(link.get("ifname")): {
+                "index": link["index"],
+                "up": bool(link["flags"] & 1),
+                "master": link.get("master"),
+                "mtu": link.get("mtu"),
+            }
+            for link in routes.get_links()
+        }
 
 
 def _command(pid: int) -> str:

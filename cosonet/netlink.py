@@ -8,7 +8,7 @@ unit tests hold each byte against pyroute2's own encoder.
 from __future__ import annotations
 
 import os
-from _socket import AF_INET, AF_NETLINK, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_RAW, socket
+from _socket import AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_RAW, socket
 from _struct import pack, unpack, unpack_from
 from fcntl import ioctl
 
@@ -18,8 +18,17 @@ from coso.errors import NetworkError, errno_name
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x4, 0x200, 0x400
 NLMSG_ERROR = 2
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 17, 18, 20, 24
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
-INFO_KIND, INFO_DATA, INFO_SLAVE_DATA, VETH_INFO_PEER, BRPORT_STATE = 1, 2, 5, 1, 1
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 1, 3, 4, 5, 10, 18, 28
+INFO_KIND, INFO_DATA, INFO_SLAVE_KIND, INFO_SLAVE_DATA, VETH_INFO_PEER = 1, 2, 4, 5, 1
+BRPORT_STATE, BRPORT_MODE = 1, 4
+# What a link on top of another does, and how wide the number is (IFLA_MACVLAN_MODE, IFLA_IPVLAN_MODE).
+MODES = {
+    "macvlan": ("I", {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}),
+    "ipvlan": ("H", {"l2": 0, "l3": 1, "l3s": 2}),
+}
+IFLA_MODE = 1
+IFA_F_NODAD = 0x02
+ARP_FRAME, ETH_P_ARP = "!6s6sHHHBBH6s4s6s4s", 0x0806
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST = 1, 2, 4
 RTA_GATEWAY = 5
 AF_UNSPEC = 0
@@ -85,6 +94,13 @@ def new_veth(name: str, bridge: int, mtu: int, peer: str, mac: bytes, namespace:
     return Message(f"make the link {name}", RTM_NEWLINK, CREATE, body)
 
 
+def hairpin(name: str) -> Message:
+    """Let a bridge send frames back through the port they came from (IFLA_BRPORT_MODE)."""
+    info = attribute(INFO_SLAVE_KIND, b"bridge\0") + attribute(INFO_SLAVE_DATA, attribute(BRPORT_MODE, b"\1"))
+    body = link_header() + name_attribute(name) + attribute(IFLA_LINKINFO, info)
+    return Message(f"set up the port {name}", RTM_NEWLINK, CHANGE, body)
+
+
 def new_bridge(name: str, mtu: int, mac: bytes) -> Message:
     """A bridge, down, with a fixed address: one of its own would change with its ports."""
     body = (
@@ -107,21 +123,42 @@ def delete_link(name: str) -> Message:
     return Message(f"remove the link {name}", RTM_DELLINK, CHANGE, link_header() + name_attribute(name))
 
 
-def new_address(index: int, address: bytes, length: int, broadcast: bytes) -> Message:
-    """An IPv4 address with its prefix length on a link (struct ifaddrmsg)."""
-    body = (
-        pack("BBBBI", AF_INET, length, 0, 0, index)
-        + attribute(IFA_LOCAL, address)
-        + attribute(IFA_ADDRESS, address)
-        + attribute(IFA_BROADCAST, broadcast)
+def new_upper(kind: str, mode: str, parent: int, mtu: int, name: str, mac: bytes, namespace: int) -> Message:
+    """A macvlan or ipvlan on top of another link, in `namespace` (a descriptor); an ipvlan has that one's MAC."""
+    width, modes = MODES[kind]
+    info = attribute(INFO_KIND, kind.encode() + b"\0") + attribute(
+        INFO_DATA, attribute(IFLA_MODE, pack(width, modes[mode]))
     )
+    body = (
+        link_header()
+        + name_attribute(name)
+        + (attribute(IFLA_ADDRESS, mac) if mac else b"")
+        + (attribute(IFLA_MTU, pack("I", mtu)) if mtu else b"")
+        + attribute(IFLA_LINK, pack("I", parent))
+        + attribute(IFLA_NET_NS_FD, pack("I", namespace))
+        + attribute(IFLA_LINKINFO, info)
+    )
+    return Message(f"make the {kind} {name}", RTM_NEWLINK, CREATE, body)
+
+
+def new_address(index: int, address: bytes, length: int) -> Message:
+    """An address with its prefix length on a link (struct ifaddrmsg); one of version 6 is used at once."""
+    if len(address) == 16:
+        # Its number is ours to give away: nobody need be asked whether it is taken (RFC 4862, 5.4).
+        body = pack("BBBBI", AF_INET6, length, IFA_F_NODAD, 0, index)
+    else:
+        size = 1 << 32 - length
+        last = int.from_bytes(address, "big") // size * size + size - 1
+        body = pack("BBBBI", AF_INET, length, 0, 0, index) + attribute(IFA_BROADCAST, last.to_bytes(4, "big"))
+    body += attribute(IFA_LOCAL, address) + attribute(IFA_ADDRESS, address)
     return Message("add the address", RTM_NEWADDR, CREATE, body)
 
 
 def new_default_route(gateway: bytes) -> Message:
-    """The default route (struct rtmsg)."""
+    """The default route of the gateway's family (struct rtmsg)."""
+    family = AF_INET if len(gateway) == 4 else AF_INET6
     body = pack(
-        "BBBBBBBBI", AF_INET, 0, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0
+        "BBBBBBBBI", family, 0, 0, 0, RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RTN_UNICAST, 0
     ) + attribute(RTA_GATEWAY, gateway)
     return Message("add the default route", RTM_NEWROUTE, CREATE, body)
 
@@ -139,6 +176,19 @@ class Socket(socket):
 def control() -> Socket:
     """A socket for interface requests in the caller's network namespace of the moment (netdevice(7))."""
     return Socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC)
+
+
+def frames() -> Socket:
+    """A socket for Ethernet frames in the caller's network namespace of the moment (packet(7))."""
+    return Socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)
+
+
+def announce(end: Socket, interface: str, mac: bytes, address: bytes) -> None:
+    """Tell the neighbours whose address this is now (a gratuitous ARP request, RFC 5227, 2.3)."""
+    every = b"\xff" * 6
+    frame = pack(ARP_FRAME, every, mac, ETH_P_ARP, 1, 0x0800, 6, 4, 1, mac, address, bytes(6), address)
+    end.bind((interface, ETH_P_ARP))
+    end.send(frame)
 
 
 def index_of(end: Socket, name: str) -> int:

@@ -1,68 +1,44 @@
-"""The shared network: one bridge with a subnet that the host does not use, made by the first container
-and removed after the last.
+"""Networks as they stand on the host: bridges and rules, made by the first container and removed after the last.
 
-What it is stands in `/run/coso/network/state`, written before anything is
-made; `ready` as its last word is added when everything is.  All changes
-happen under a lock on that directory.
+What is made of a network stands in `/run/coso/network/made/NAME`, written
+before anything is made; `ready` is said there when everything is.  All
+changes happen under one lock.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
-from _socket import inet_aton
 
 from coso.errors import NetworkError
 from coso.state import RUN, make_directories
-from coso.value import replace, value
-from cosonet import firewall, lease, netlink
+from coso.value import replace
+from cosonet import definition, firewall, lease, member, netlink
+from cosonet.address import Address, Subnet
+from cosonet.definition import Network
+from cosonet.elements import mac_of
 
 DIRECTORY = f"{RUN}/network"
-STATE = f"{DIRECTORY}/state"
-BRIDGE = "coso0"
-PREFIX = 22  # 1021 containers; a Linux bridge has 1024 ports (net/bridge/br_private.h, BR_MAX_PORTS).
-CANDIDATES = tuple((10 << 24) + (second << 16) for second in (201, 202, 203, 211, 212, 213, 221, 222, 223)) + tuple(
-    (172 << 24) + (second << 16) for second in (29, 28, 27)
+MADE = f"{DIRECTORY}/made"
+# iptables' table was not there before us, and goes with the last network.
+FILTER_TABLE = f"{DIRECTORY}/filter-table"
+READY = "ready"
+LENGTH = 22  # 1021 containers; a Linux bridge has 1024 ports (net/bridge/br_private.h, BR_MAX_PORTS).
+DEFAULTS = tuple(
+    Subnet(4, (first << 24) + (second << 16), LENGTH)
+    for first, seconds in ((10, (201, 202, 203, 211, 212, 213, 221, 222, 223)), (172, (29, 28, 27)))
+    for second in seconds
 )
 ENODEV = 19
 USUAL_MTU = 1500
 
 
-@value
-class Network:
-    """The network as it stands: bridge, first address of the subnet, prefix length, MTU.
-
-    `made_filter_table`: iptables' table was not there before, and goes with the network.
-    """
-
-    bridge: str
-    base: int
-    length: int
-    mtu: int
-    made_filter_table: bool = False
-
-    @property
-    def gateway(self) -> str:
-        """The bridge's own address."""
-        return lease.to_text(self.base + 1)
-
-    @property
-    def broadcast(self) -> str:
-        """The subnet's last address."""
-        return lease.to_text(self.base + (1 << 32 - self.length) - 1)
-
-    @property
-    def subnet(self) -> str:
-        """The subnet as address/length."""
-        return f"{lease.to_text(self.base)}/{self.length}"
-
-
 class locked:  # noqa: N801  # used like the function it would be, were contextlib not 4 ms to import
-    """Hold the network's lock: `with locked(): …`."""
+    """Hold the lock of all networks: `with locked(): …`."""
 
     def __enter__(self) -> None:
         while True:
-            make_directories(DIRECTORY, lease.DIRECTORY)
+            make_directories(DIRECTORY)
             self._fd = os.open(f"{DIRECTORY}/lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             if os.fstat(self._fd).st_nlink:
@@ -73,88 +49,154 @@ class locked:  # noqa: N801  # used like the function it would be, were contextl
         os.close(self._fd)
 
 
-def ensure() -> Network:
-    """The network, made where it is missing or half made. The caller holds the lock."""
-    found = load()
-    if found and _index(found.bridge):
+def ensure(name: str) -> Network:
+    """A network, made where it is missing or half made. The caller holds the lock."""
+    found = load(name)
+    if found and (not found.is_bridge or _index(found.bridge)):
         return found
-    if os.path.exists(STATE):
-        remove()
-    network = Network(BRIDGE, free_subnet(), PREFIX, outer_mtu())
+    if os.path.exists(f"{MADE}/{name}"):
+        remove(name)
+    network = resolved(definition.load(name))
     _save(network, ready=False)
     try:
-        network = _make(network)
+        if network.is_bridge:
+            _make(network)
+        elif not _index(network.parent):
+            raise NetworkError(f"the parent {network.parent} of the network {name} is not there", hint="see `ip link`")
     except BaseException:
-        remove()
+        remove(name)
         raise
     _save(network, ready=True)
     return network
 
 
-def load() -> Network | None:
-    """The network that the state file describes, or None when it is not complete."""
+def load(name: str) -> Network | None:
+    """A network that is made whole, or None."""
     try:
-        with open(STATE) as file:
-            words = file.read().split()
+        with open(f"{MADE}/{name}", encoding="utf-8") as file:
+            text, _, state = file.read().partition("\n")
     except FileNotFoundError:
         return None
-    return _parse(words) if words[-1:] == ["ready"] else None
+    return definition.from_text(text) if state.strip() == READY else None
 
 
-def _parse(words: list[str]) -> Network:
-    return Network(words[0], int(words[1]), int(words[2]), int(words[3]), words[4] == "new-table")
+def made() -> list[Network]:
+    """Every network that is made whole."""
+    return [network for network in map(load, names()) if network]
+
+
+def last_use(name: str) -> float:
+    """When somebody was last connected, or the network made."""
+    try:
+        return max(lease.last_use(name), os.stat(f"{MADE}/{name}").st_mtime)
+    except FileNotFoundError:
+        return 0.0
+
+
+def names() -> list[str]:
+    """Every network of which something may be made."""
+    try:
+        return sorted(name for name in os.listdir(MADE) if not name.startswith("."))
+    except FileNotFoundError:
+        return []
 
 
 def _save(network: Network, *, ready: bool) -> None:
-    table = "new-table" if network.made_filter_table else "old-table"
-    state = "ready" if ready else "making"
-    text = f"{network.bridge} {network.base} {network.length} {network.mtu} {table} {state}\n"
-    with open(f"{STATE}.new", "w") as file:
-        file.write(text)
-    os.rename(f"{STATE}.new", STATE)
+    make_directories(MADE)
+    path = f"{MADE}/.{network.name}"
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(definition.to_text(network) + (f"{READY}\n" if ready else "making\n"))
+    os.rename(path, f"{MADE}/{network.name}")
 
 
-def _make(network: Network) -> Network:
-    if firewall.make_table(network.bridge, network.subnet):
-        network = replace(network, made_filter_table=True)
-        _save(network, ready=False)
+def resolved(network: Network) -> Network:
+    """A definition with what is chosen on this host, at this moment. Raises NetworkError."""
+    if not network.is_bridge:
+        return network
+    known = network
+    if not known.subnet:
+        known = replace(known, subnet=free_subnet(DEFAULTS, known.name).text)
+    else:
+        for subnet in known.subnets():
+            refuse_overlap(subnet, known.name)
+    gateway, gateway6 = ([*(subnet.at(1).text for subnet in known.subnets()), ""])[:2]
+    mtu = known.mtu or outer_mtu()
+    return replace(known, gateway=known.gateway or gateway, gateway6=known.gateway6 or gateway6, mtu=mtu)
+
+
+def _make(network: Network) -> None:
+    if firewall.apply([*made(), network], member.everybody()):
+        with open(FILTER_TABLE, "w"):
+            pass
     firewall.accept(network.bridge)
-    gateway = inet_aton(network.gateway)
+    make_bridge(network)
+
+
+def make_bridge(network: Network) -> None:
+    """Make the link of a network, with its addresses, and bring it up."""
+    gateways = network.gateways()
     with netlink.connect() as end:
-        netlink.request(end, netlink.new_bridge(network.bridge, network.mtu, mac(gateway)))
-        _refuse_ipv6(network.bridge)
+        mac = bytes.fromhex(mac_of(gateways[0]).replace(":", ""))
+        netlink.request(end, netlink.new_bridge(network.bridge, network.mtu, mac))
+        _set_up_kernel(network)
         index = _index(network.bridge)
-        address = netlink.new_address(index, gateway, network.length, inet_aton(network.broadcast))
-        netlink.request(end, address, netlink.link_up(index))
-    return network
+        pairs = zip(network.subnets(), gateways, strict=True)
+        addresses = [netlink.new_address(index, gateway.packed, subnet.length) for subnet, gateway in pairs]
+        netlink.request(end, *addresses, netlink.link_up(index))
 
 
-def _refuse_ipv6(bridge: str) -> None:
-    """Before the bridge is up: a container's router advertisement must not become the host's route (CVE-2020-13401)."""
-    for key, text in (("accept_ra", "0"), ("disable_ipv6", "1")):
+def _set_up_kernel(network: Network) -> None:
+    """Before the bridge is up: a container's router advertisement must not become the host's route (CVE-2020-13401).
+
+    Answers of the host to itself carry 127.0.0.1, which may cross a bridge
+    only where route_localnet says so; a rule keeps containers from using that.
+    """
+    settings = (
+        ("ipv6", "accept_ra", "0"),
+        # Without a link-local address of its own, no router asks for neighbours: for a second or two, while it waits
+        # for others to claim it (RFC 4862, 5.4).
+        ("ipv6", "accept_dad", "0"),
+        ("ipv6", "disable_ipv6", "0" if network.subnet6 else "1"),
+        ("ipv4", "route_localnet", "1"),
+    )
+    for family, key, text in settings:
         try:
-            with open(f"/proc/sys/net/ipv6/conf/{bridge}/{key}", "w") as file:
+            with open(f"/proc/sys/net/{family}/conf/{network.bridge}/{key}", "w") as file:
                 file.write(text)
         except FileNotFoundError:
-            return  # A host without IPv6.
+            continue  # A host without IPv6.
 
 
-def remove() -> None:
-    """Take the network away, as far as it is there. The caller holds the lock."""
+def remove(name: str) -> None:
+    """Take a network away, as far as it is there. The caller holds the lock."""
     try:
-        with open(STATE) as file:
-            made_filter_table = _parse(file.read().split()).made_filter_table
+        with open(f"{MADE}/{name}", encoding="utf-8") as file:
+            network = definition.from_text(file.readline())
     except FileNotFoundError:
-        made_filter_table = False
-    firewall.close(BRIDGE, made_filter_table=made_filter_table)
+        return
+    if network.is_bridge:
+        others = [other for other in made() if other.name != name]
+        firewall.close(network.bridge)
+        firewall.apply(others, member.everybody())
+        if not any(other.is_bridge for other in others) and os.path.exists(FILTER_TABLE):
+            firewall.remove_filter_table()
+            os.unlink(FILTER_TABLE)
+        delete_link(network.bridge)
+    try:
+        os.rmdir(lease.directory(name))
+    except OSError:
+        pass
+    os.unlink(f"{MADE}/{name}")
+
+
+def delete_link(name: str) -> None:
+    """Remove a link of this network namespace, if it is there."""
     with netlink.connect() as end:
         try:
-            netlink.request(end, netlink.delete_link(BRIDGE))
+            netlink.request(end, netlink.delete_link(name))
         except netlink.RefusedError as error:
             if error.errno != ENODEV:
                 raise
-    if os.path.exists(STATE):
-        os.unlink(STATE)
 
 
 def _index(name: str) -> int:
@@ -162,31 +204,56 @@ def _index(name: str) -> int:
         return netlink.index_of(end, name)
 
 
-def mac(address: bytes) -> bytes:
-    """A locally administered Ethernet address, derived from the IPv4 address: as unique as that is."""
-    return b"\x02\xc0" + address
+def free_subnet(candidates: tuple[Subnet, ...], name: str) -> Subnet:
+    """The first candidate that no route of the host and no other network overlaps. Raises NetworkError."""
+    taken = [*routes(), *_of_others(name)]
+    for subnet in candidates:
+        if not any(subnet.overlaps(other) for other in taken):
+            return subnet
+    raise NetworkError(
+        "no subnet is free: the host has routes to every candidate", hint="see `ip route`, and choose one by --subnet"
+    )
 
 
-def free_subnet() -> int:
-    """The first candidate that no route of the host overlaps. Raises NetworkError."""
-    taken = _routes()
-    size = 1 << 32 - PREFIX
-    for base in CANDIDATES:
-        if all(base + size <= first or last < base for first, last in taken):
-            return base
-    raise NetworkError("no subnet is free: the host has routes to every candidate", hint="see `ip route`")
+def refuse_overlap(subnet: Subnet, name: str) -> None:
+    """Raise NetworkError where a subnet is the host's, or another network's."""
+    for other in _of_others(name):
+        if subnet.overlaps(other):
+            raise NetworkError(f"the subnet {subnet.text} overlaps {other.text} of another network")
+    for other in routes():
+        if subnet.overlaps(other):
+            raise NetworkError(
+                f"the subnet {subnet.text} overlaps the host's route to {other.text}",
+                hint="choose another by --subnet; see `ip route`",
+            )
 
 
-def _routes() -> list[tuple[int, int]]:
-    """First and last address of each route but the default one (proc(5), /proc/net/route: little-endian words)."""
-    ranges = []
+def _of_others(name: str) -> list[Subnet]:
+    others = [*made(), *(definition.load(other) for other in definition.names())]
+    return [subnet for other in others if other.name != name and other.is_bridge for subnet in other.subnets()]
+
+
+def routes() -> list[Subnet]:
+    """Where the host has routes to, default routes left out (proc(5), /proc/net/route and ipv6_route)."""
+    found = []
     with open("/proc/net/route") as file:
         for line in file.readlines()[1:]:
             words = line.split()
             base, mask = (int.from_bytes(bytes.fromhex(words[at]), "little") for at in (1, 7))
             if mask:
-                ranges.append((base, base | ~mask & 0xFFFFFFFF))
-    return ranges
+                found.append(Subnet(4, base, mask.bit_count()))
+    try:
+        with open("/proc/net/ipv6_route") as file:
+            lines = file.readlines()
+    except FileNotFoundError:
+        return found
+    for line in lines:
+        words = line.split()
+        base, length = int(words[0], 16), int(words[1], 16)
+        # Link-local and multicast prefixes are every interface's.
+        if length and base >> 118 != 0xFE80 >> 6 and base >> 120 != 0xFF and words[9] != "lo":
+            found.append(Subnet(6, base, length))
+    return found
 
 
 def outer_mtu() -> int:
@@ -198,3 +265,32 @@ def outer_mtu() -> int:
                 with netlink.control() as end:
                     return netlink.mtu_of(end, words[0]) or USUAL_MTU
     return USUAL_MTU
+
+
+def check_forwarding(network: Network) -> None:
+    """Raise NetworkError where the host would not pass on what containers send."""
+    for version, path, setup in (
+        (4, "net/ipv4/ip_forward", "invoke net-setup"),
+        (6, "net/ipv6/conf/all/forwarding", "invoke net-setup --ipv6"),
+    ):
+        wanted = any(subnet.version == version for subnet in network.subnets())
+        if not wanted or not network.is_bridge or network.internal:
+            continue
+        with open(f"/proc/sys/{path}") as file:
+            if file.read().strip() == "0":
+                key = path.replace("/", ".")
+                raise NetworkError(
+                    f"the host does not forward packets: sysctl {key} is 0",
+                    hint=f"run `{setup}`, or `sysctl -w {key}=1`",
+                )
+
+
+def pool(network: Network, version: int) -> Subnet | None:
+    """The subnet of a family, or None."""
+    return next((subnet for subnet in network.subnets() if subnet.version == version), None)
+
+
+def gateway(network: Network, version: int) -> Address | None:
+    """The router of a family; none in an internal network."""
+    found = [address for address in network.gateways() if address.version == version]
+    return found[0] if found and not network.internal else None

@@ -1,4 +1,4 @@
-"""`cosonet release` and `cosonet gc`: take a connection back, and the network after the last one.
+"""`cosonet release` and `cosonet gc`: take a connection back, and a network after its last one.
 
 The link itself goes with the container's namespace; deleting it here would
 wait 30 ms for what the kernel does on its own.
@@ -10,36 +10,98 @@ import fcntl
 import os
 import time
 
+from coso.errors import CosoError
 from coso.kernel.process import start_time
-from cosonet import lease, network
+from cosonet import elements, lease, member, names, network, publish
+from cosonet.member import Member
 
-# How long the network outlives its last container, so that the next start finds it made.
+# How long a network outlives its last container, so that the next start finds it made.
 LINGER = 2.0
 ALONE = f"{network.DIRECTORY}/waiting"
 
 
-def release(pid: int, started: int = 0) -> list[str]:
-    """End the leases of a process; return their addresses."""
-    return lease.give_back(pid, started or start_time(pid))
+def release(pid: int, started: int = 0, name: str = "", *, remove_link: bool = False) -> list[Member]:
+    """End the connections of a process, or the one to a network; return them. Raises CosoError with all that failed."""
+    found = member.of(pid, started or start_time(pid))
+    mine = [one for one in found if not name or one.network == name]
+    failures: list[str] = []
+    for one in mine:
+        failures += take_back(one, remove_link=remove_link)
+    if failures:
+        raise CosoError(f"not all of the network could be released: {'; '.join(failures)}", hint="run `cosonet gc`")
+    return mine
 
 
-def remove_unused() -> bool:
-    """Remove the network if nobody uses it; whether it was removed."""
+def take_back(one: Member, *, remove_link: bool = False) -> list[str]:
+    """Undo a connection, as far as it was made; go on after an error, and return what failed."""
     with network.locked():
-        if lease.any_left() or not os.path.exists(network.STATE):
-            return False
-        network.remove()
-        return True
+        return _take_back(one, remove_link=remove_link)
+
+
+def _take_back(one: Member, *, remove_link: bool = False) -> list[str]:
+    failures: list[str] = []
+    removal = [_remove_link] if remove_link else []
+    for act in (names.leave, _close_firewall, _give_ports_back, _give_addresses_back, *removal):
+        try:
+            act(one)
+        except (CosoError, OSError) as error:
+            failures.append(str(error))
+    if not failures:
+        member.forget(one)
+    return failures
+
+
+def _close_firewall(one: Member) -> None:
+    if one.host_link:
+        elements.delete(elements.of_member(one))
+
+
+def _give_ports_back(one: Member) -> None:
+    publish.give_back(one.ports, one.owner)
+
+
+def _give_addresses_back(one: Member) -> None:
+    for address in one.addresses:
+        lease.give_back(one.network, address, one.owner)
+
+
+def _remove_link(one: Member) -> None:
+    if one.host_link:
+        network.delete_link(one.host_link)
+    elif one.is_alive:
+        from cosonet.attach import remove_inside
+
+        remove_inside(one)
+
+
+def drop_dead(name: str = "") -> list[Member]:
+    """End the connections of processes that are gone; return them. The caller holds the network's lock."""
+    gone = [one for one in member.dead() if not name or one.network == name]
+    return [one for one in gone if not _take_back(one)]
+
+
+def unused() -> list[str]:
+    """The networks that are made and that nobody is connected to."""
+    return [name for name in network.names() if not lease.any_left(name)]
+
+
+def remove_unused() -> list[str]:
+    """Remove the networks that nobody uses; return their names."""
+    with network.locked():
+        found = unused()
+        for name in found:
+            network.remove(name)
+        return found
 
 
 def remove_later() -> None:
-    """Leave a short-lived process behind that removes the network once nobody has used it for LINGER seconds.
+    """Leave a short-lived process behind that removes networks once nobody has used them for LINGER seconds.
 
     Nobody waits for it, and there is one at a time; when it is killed,
     `coso gc` does its work.
     """
     with network.locked():
-        if lease.any_left() or not os.path.exists(network.STATE):
+        if not unused():
             return
         alone = os.open(ALONE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
@@ -70,36 +132,41 @@ def _detach(keep: int) -> None:
 
 
 def _is_waiting(alone: int) -> bool:
-    """Sleep until the network may go; False when it is gone, or another container has come to take care of it."""
-    time.sleep(min(LINGER, max(0.01, _last_use() + LINGER - time.time())))
+    """Sleep until a network may go; False when none is unused, or another container has come to take care of it."""
     if not os.path.isdir(network.DIRECTORY):
         return False  # A tear-down was quicker; taking the lock would make the directory again.
     with network.locked():
-        if lease.any_left():
+        now = time.time()
+        left = {name: network.last_use(name) + LINGER - now for name in unused()}
+        for name in [name for name, rest in left.items() if rest <= 0]:
+            network.remove(name)
+            del left[name]
+        if not left:
             # Under the lock: the last container to end finds no one waiting, and starts another.
             os.close(alone)
             return False
-        if time.time() < _last_use() + LINGER:
-            return True
-        if os.path.exists(network.STATE):
-            network.remove()
-        return False
-
-
-def _last_use() -> float:
-    """When the last lease was taken or given back: the directory of leases changed then."""
-    try:
-        return os.stat(lease.DIRECTORY).st_mtime
-    except FileNotFoundError:
-        return 0.0
+    time.sleep(max(0.01, min(left.values())))
+    return True
 
 
 def collect() -> list[str]:
-    """End the leases of dead processes and remove an unused network; return what was removed."""
+    """End the connections of dead processes and remove unused networks; return what was removed."""
     if not os.path.isdir(network.DIRECTORY):
         return []
     with network.locked():
-        removed = [f"lease {address}" for address in lease.drop_dead()]
-    if remove_unused():
-        removed.append(f"network {network.BRIDGE}")
+        removed = [f"lease {address}" for one in drop_dead() for address in one.addresses]
+        removed += [f"lease {address}" for address in _stray_leases()]
+    removed += [f"network {name}" for name in remove_unused()]
     return removed
+
+
+def _stray_leases() -> list[str]:
+    """Leases without a record, of a cosonet that was killed between the two: ended, and returned."""
+    found = []
+    known = {(one.network, address) for one in member.everybody() for address in one.addresses}
+    for name in os.listdir(lease.DIRECTORY) if os.path.isdir(lease.DIRECTORY) else []:
+        for address in os.listdir(lease.directory(name)):
+            if (name, address) not in known:
+                os.unlink(f"{lease.directory(name)}/{address}")
+                found.append(address)
+    return found

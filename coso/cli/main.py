@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 HELP = """coso: disposable, isolated containers, without a daemon
 
   coso run [OPTIONS] [IMAGE] [COMMAND …]   run a command in a new container
+  coso network …                           networks that containers meet on
+  coso port CONTAINER                      where the ports of a container are published
   coso verify [OPTIONS]                    prove that a container is isolated
   coso oci …                               the OCI runtime command line (coso-oci), for engines
   coso gc                                  take back what killed runtimes left behind
@@ -50,6 +52,10 @@ def _command(words: list[str]) -> Callable[[list[str]], int]:
         from coso.cli import gc
 
         return gc.main
+    if first in ("network", "port"):
+        from coso.cli import network
+
+        return network.main if first == "network" else network.port
     if first == "oci":
         from coso.cli import oci
 

@@ -13,7 +13,17 @@ from coso.spec.build import spec_from
 
 OPTIONS = (
     Option("rootfs", "", "PATH", f"root filesystem, never written to (default {defaults.ROOTFS})"),
-    Option("network", "", "PATH|none|host", f"network helper, called as PATH -pid PID (default {defaults.NETWORK})"),
+    Option("name", "", "NAME", "name of the container, for other commands and on its network"),
+    Option("network", "", "NAME|PATH|none|host|container:NAME", "network, or helper called as PATH -pid PID"),
+    Option("ip", "", "ADDRESS", "address in the network"),
+    Option("ip6", "", "ADDRESS", "address of version 6 in the network"),
+    Option("mac-address", "", "ADDRESS", "Ethernet address"),
+    Option("network-alias", "", "NAME", "one more name on the network", repeated=True),
+    Option("publish", "p", "[IP:]HOST:PORT[/udp]", "lead a port of the host (127.0.0.1) inside", repeated=True),
+    Option("dns", "", "ADDRESS", "resolver, in place of the host's", repeated=True),
+    Option("dns-search", "", "DOMAIN", "search domain, in place of the host's", repeated=True),
+    Option("dns-option", "", "OPTION", "option of resolv.conf, in place of the host's", repeated=True),
+    Option("add-host", "", "NAME:ADDRESS", "one more line of /etc/hosts", repeated=True),
     Option("hostname", "", "NAME", "host name inside (default the container's id)"),
     Option("memory", "m", "SIZE", "memory limit, swap included: 64m, 1g"),
     Option("cpus", "", "NUMBER", "CPU limit: 0.5, 2"),
@@ -59,7 +69,8 @@ def main(words: list[str]) -> int:
         sys.stdout.write(HELP + usage(OPTIONS) + "\n")
         return 0
     rootfs, command = _root_and_command(given.last("rootfs"), given.rest)
-    spec = spec_from(given, rootfs, command, on_terminal=os.isatty(0))
+    joined = _joined_network(given.last("network"))
+    spec = spec_from(given, rootfs, command, on_terminal=os.isatty(0), joined_network=joined)
     if spec.namespaces.count("user") == 0:
         from coso.runtime.protect import protect_interpreter
 
@@ -69,6 +80,16 @@ def main(words: list[str]) -> int:
 
         return run(spec, explain=explainer())
     return run(spec)
+
+
+def _joined_network(text: str) -> str:
+    """The namespace that `container:NAME` stands for, `""` for everything else."""
+    kind, colon, name = text.partition(":")
+    if kind != "container" or not colon:
+        return ""
+    from coso.runtime.running import find
+
+    return f"/proc/{find(name).pid}/ns/net"
 
 
 def _root_and_command(rootfs: str, rest: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:

@@ -12,6 +12,7 @@ from coso.state import LAYERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
     from collections.abc import Callable
 
     from coso.cgroups import Hierarchy, Membership
@@ -44,10 +45,15 @@ class Container:
         self.pid = 0
         self.pidfd = -1
         self.address = ""
+        # Sockets that are open for their port alone, and who is told of the steps within a step.
+        self.held: list[socket] = []
+        self.nested: Observer | None = None
         # Detached mounts, made by the parent, put in place by the child.
         self.layers = -1
         self.lower = -1
         self.dev = -1
+        # A sysfs that shows a network namespace which the container joins.
+        self.sys = -1
         self.binds: list[int] = []
         # The container's root in the child, and the parent's side of its terminal.
         self.root = -1

@@ -31,6 +31,9 @@ def mount_one(container: Container, item: Mount) -> None:
         remount(container, item)
     elif shows_host(item):
         attach_bind(container, item)
+    elif item.type == "sysfs" and container.sys >= 0:
+        mount.mount_setattr(container.sys, sort(item.options).set)
+        attach(container, container.sys, item.destination)
     elif item is own_dev(container.spec):
         attach(container, container.dev, item.destination)
     elif item.destination == "/dev/shm" and container.spec.names and not container.has("ipc"):

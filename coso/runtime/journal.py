@@ -124,6 +124,18 @@ def living() -> list[str]:
     return found
 
 
+def records_of(container: str) -> list[Record]:
+    """What stands in the journal of a container that somebody else holds; nothing for one that is gone."""
+    try:
+        fd = os.open(f"{JOURNALS}/{container}", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return []
+    try:
+        return _read(fd)
+    finally:
+        os.close(fd)
+
+
 def is_known(container: str) -> bool:
     """Whether a container has a journal: it runs, or gc has yet to see to it."""
     return os.path.exists(f"{JOURNALS}/{container}")

@@ -13,7 +13,7 @@ from fcntl import ioctl
 
 from coso.cgroups import enter
 from coso.errors import CosoError, KernelError
-from coso.kernel import process
+from coso.kernel import mount, process
 from coso.runtime import user
 from coso.runtime.container import Container
 from coso.runtime.time import set_offsets
@@ -105,6 +105,9 @@ def _help(
             enter(container.membership)
         for fd, kind in entries:
             process.setns(fd, kind)
+        if container.joins("network") and "user" in container.spec.namespaces:
+            # Its owner is another user namespace than the one to come, which could not make one of its own.
+            container.sys = mount.new_mount("sysfs", {})
         unified = container.membership.unified if container.membership and not container.joins("cgroup") else -1
         pid = process.clone_sibling(flags, unified)
         if pid == 0:

@@ -19,6 +19,7 @@ from coso.errors import MissingError, NetworkError
 from coso.kernel.process import CLONE_NEWNET, start_time
 from coso.runtime.container import Container
 from coso.spawn import spawn
+from coso.spec import HOST_GATEWAY
 from coso.steps import Step
 
 FLAG = CLONE_NEWNET
@@ -27,8 +28,8 @@ SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
 
-def check_helper(path: str) -> None:
-    """Raise MissingError unless the helper can be executed."""
+def check_helper(path: str, words: tuple[str, ...] = ()) -> None:
+    """Raise MissingError unless the helper can be executed, UsageError for what the bundled one cannot do."""
     if path in ("", "none", "host"):
         return
     if not os.path.isfile(path):
@@ -38,18 +39,28 @@ def check_helper(path: str) -> None:
         )
     if not os.access(path, os.X_OK):
         raise MissingError(f"the network helper {path} is not executable", hint=f"run `chmod +x {path}`")
+    if words and is_bundled(path):
+        from cosonet import cli, definition
+
+        definition.load(cli.wishes(list(words)).network)
 
 
 def attach(container: Container) -> None:
     """Let the helper connect the container."""
     helper, pid = container.spec.network, container.pid
     container.journal.record("release-network", helper, str(pid), str(start_time(pid)))
+    words = container.spec.network_words
     if is_bundled(helper):
         from cosonet import attach as cosonet
+        from cosonet import cli
 
-        container.address = cosonet.attach(pid)
+        hosts = f"{container.directory}/hosts" if container.spec.names else ""
+        connected = cosonet.attach(pid, cli.wishes([*words, "-hosts", hosts]), container.nested)
+        container.address = connected.record.address
+        # As long as they are open here, nobody else on the host takes the published ports.
+        container.held += connected.held
     else:
-        _execute(helper, "-pid", str(pid))
+        _execute(helper, "-pid", str(pid), *words)
 
 
 def release(helper: str, pid: int, started: int) -> None:
@@ -91,7 +102,9 @@ def _execute(helper: str, *words: str) -> None:
 
 def write_etc(container: Container) -> None:
     """Write hostname, hosts and resolv.conf; hosts gets its address once there is one."""
-    contents = {"hostname": f"{container.hostname}\n", "hosts": LOCALHOST, "resolv.conf": resolv_conf(container)}
+    pairs = container.spec.resolver.hosts
+    hosts = LOCALHOST + "".join(f"{address}\t{name}\n" for name, address in pairs if address != HOST_GATEWAY)
+    contents = {"hostname": f"{container.hostname}\n", "hosts": hosts, "resolv.conf": resolv_conf(container)}
     for name, text in contents.items():
         path = f"{container.directory}/{name}"
         fd = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -105,17 +118,48 @@ def write_address(container: Container) -> None:
     """Add the container's own name to its hosts file."""
     address = container.address or "127.0.1.1"
     fd = os.open(f"{container.directory}/hosts", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-    os.write(fd, f"{address}\t{container.hostname}\n".encode())
+    lines = [(address, container.hostname)]
+    lines += [(_gateway(container), name) for name, where in container.spec.resolver.hosts if where == HOST_GATEWAY]
+    os.write(fd, "".join(f"{address}\t{name}\n" for address, name in lines if address).encode())
     os.close(fd)
 
 
+def _gateway(container: Container) -> str:
+    """The host, as the container reaches it: by its default route, or as itself (proc(5), net/route)."""
+    if not container.has("network"):
+        return "127.0.0.1"
+    with open(f"/proc/{container.pid}/net/route") as file:
+        for line in file.readlines()[1:]:
+            words = line.split()
+            if words[1] == words[7] == "00000000":
+                return ".".join(str(part) for part in reversed(bytes.fromhex(words[2])))
+    raise NetworkError(
+        f"--add-host NAME:{HOST_GATEWAY}: the container has no way to the host", hint="leave it out with -network none"
+    )
+
+
 def resolv_conf(container: Container) -> str:
-    """The host's resolvers, less those on its loopback, which the container cannot reach.
+    """What was asked for; for the rest the host's resolvers, less those on its loopback, which cannot be reached.
 
     Where systemd-resolved's stub is the only one, its upstream file is used
     (`/run/systemd/resolve/resolv.conf`).  A container that shares the host's
     network gets the host's file.
     """
+    wanted = container.spec.resolver
+    replaced = {"nameserver": wanted.servers, "search": wanted.search, "options": wanted.options}
+    lines = [
+        *(f"nameserver {server}" for server in wanted.servers),
+        *([f"search {' '.join(wanted.search)}"] if wanted.search else []),
+        *([f"options {' '.join(wanted.options)}"] if wanted.options else []),
+    ]
+    asked = {name for name, words in replaced.items() if words} | ({"domain"} if wanted.search else set())
+    lines += [line for line in _of_host(container) if line.split()[:1] and line.split()[0] not in asked]
+    if not any(line.startswith("nameserver") for line in lines):
+        lines.append("# The host has no resolver that can be reached from here.")
+    return "\n".join(lines) + "\n"
+
+
+def _of_host(container: Container) -> list[str]:
     host = not container.has("network")
     for path in ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"):
         try:
@@ -125,8 +169,8 @@ def resolv_conf(container: Container) -> str:
             continue
         kept = [line for line in lines if host or not _is_loopback_resolver(line)]
         if any(line.startswith("nameserver") for line in kept):
-            return "\n".join(kept) + "\n"
-    return "# The host has no resolver that can be reached from here.\n"
+            return kept
+    return []
 
 
 def _is_loopback_resolver(line: str) -> bool:

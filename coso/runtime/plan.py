@@ -53,10 +53,19 @@ def before_clone(spec: Spec) -> list[Step]:
     """The parent's steps before there is a process."""
     own = spec.namespaces
     return [
+        *(_name(spec)),
         *([user.LEASE] if "user" in own and not spec.uid_mappings else []),
         *([] if spec.systemd else [cgroup.CREATE]),
         *([time.OFFSETS] if "time" in own and not by_helper(spec) else []),
     ]
+
+
+def _name(spec: Spec) -> list[Step]:
+    if not spec.name:
+        return []
+    from coso.runtime import running
+
+    return [running.NAME]
 
 
 def by_helper(spec: Spec) -> bool:

@@ -69,7 +69,11 @@ def check(spec: Spec) -> None:
             hint="run it with sudo; inside, root is an unprivileged user of its own",
         )
     if "network" in spec.namespaces:
-        net.check_helper(spec.network)
+        net.check_helper(spec.network, spec.network_words)
+    if spec.name:
+        from coso.runtime import running
+
+        running.check_name(spec.name)
     load(spec)
 
 
@@ -88,6 +92,7 @@ def prepare(container: Container, explain: Explainer | None = None) -> None:
     spec = container.spec
     container.filter, container.filter_flags = security.filter_for(spec)
     observe = _timed(container.observe, explain)
+    container.nested = _timed(container.observe, explain)
     steps.execute(plan.before_clone(spec), container, observe)
     if explain:
         container.observe = child.explaining_observer(container)
@@ -216,6 +221,8 @@ def end(container: Container) -> None:
 def close(container: Container) -> None:
     """Close what the runtime has open for the container; a process that still waits for a word then ends."""
     container.ours.close()
+    for end in container.held:
+        end.close()
     if container.gate:
         container.gate.close()
     if container.membership:

@@ -327,6 +327,20 @@ class Personality:
     flags: tuple[str, ...] = ()
 
 
+# In place of an address in Resolver.hosts: the host, as the container reaches it.
+HOST_GATEWAY = "host-gateway"
+
+
+@value
+class Resolver:
+    """What is told to the C library inside: resolvers, search domains and options (resolv.conf(5)), more hosts."""
+
+    servers: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    hosts: tuple[tuple[str, str], ...] = ()
+
+
 NAMESPACES = ("user", "pid", "mount", "uts", "ipc", "network", "cgroup", "time")
 
 
@@ -336,7 +350,8 @@ class Spec:
 
     `namespaces` are new ones, `joined` exist already; of all others the
     runtime's own are used.  With `names`, coso sees to the host's name, to
-    /etc/hosts and its like, and to HOSTNAME.  `seccomp` may be the word
+    /etc/hosts and its like, and to HOSTNAME.  `network` is the helper, called
+    with `network_words` besides the process.  `seccomp` may be the word
     "default", coso's own profile.  `limited` says that the runtime's own
     rights end at a user namespace (coso.runtime.rootless).
     """
@@ -365,6 +380,9 @@ class Spec:
     mount_label: str = ""
     personality: Personality | None = None
     names: bool = False
+    name: str = ""
+    resolver: Resolver = Resolver()
     network: str = ""
+    network_words: tuple[str, ...] = ()
     systemd: bool = False
     limited: bool = False

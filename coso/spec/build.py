@@ -19,6 +19,7 @@ from coso.spec import (
     TimeOffset,
     User,
     defaults,
+    network,
     units,
 )
 
@@ -37,8 +38,10 @@ SHARED = {
 }
 
 
-def spec_from(words: Words, rootfs: str, command: tuple[str, ...], *, on_terminal: bool) -> Spec:
-    """The Spec that `coso run` asks for. Raises UsageError."""
+def spec_from(
+    words: Words, rootfs: str, command: tuple[str, ...], *, on_terminal: bool, joined_network: str = ""
+) -> Spec:
+    """The Spec that `coso run` asks for; `joined_network` is a namespace to share. Raises UsageError."""
     shell = not command
     terminal = words.on("tty", shell and on_terminal)
     interactive = words.on("interactive", shell)
@@ -51,7 +54,7 @@ def spec_from(words: Words, rootfs: str, command: tuple[str, ...], *, on_termina
         raise UsageError(
             "--rm=false: a container cannot be kept after its end yet", hint="leave --rm out; -v keeps what is written"
         )
-    namespaces = _namespaces(words)
+    namespaces = _namespaces(words, joined_network)
     volumes = tuple(_volume(text) for text in words.all("volume"))
     hostname = words.last("hostname")
     if hostname and "uts" not in namespaces:
@@ -81,11 +84,13 @@ def spec_from(words: Words, rootfs: str, command: tuple[str, ...], *, on_termina
         names=True,
         masked_paths=defaults.MASKED_PATHS,
         readonly_paths=defaults.READONLY_PATHS,
-        network=words.last("network", defaults.NETWORK),
+        name=words.last("name"),
+        resolver=network.resolver(words),
+        **network.network(words, joined_network),
     )
 
 
-def _namespaces(words: Words) -> tuple[str, ...]:
+def _namespaces(words: Words, joined_network: str) -> tuple[str, ...]:
     shared = set()
     for option, namespace in SHARED.items():
         answer = words.last(option, "private")
@@ -93,7 +98,7 @@ def _namespaces(words: Words) -> tuple[str, ...]:
             raise UsageError(f"--{option} takes `host` or `private`, not {answer!r}")
         if answer == "host":
             shared.add(namespace)
-    if words.last("network") == "host":
+    if words.last("network") == "host" or joined_network:
         shared.add("network")
     if "mount" in shared and "user" not in shared:
         raise UsageError(

@@ -9,10 +9,13 @@ ping_group_range).
 
 from __future__ import annotations
 
+import os
+
 from coso.spec import DeviceRule, Mount
 
 ROOTFS = "/tmp/coso/rootfs"
-NETWORK = "/usr/local/bin/cosonet"
+# COSO_NETWORK: another place for the helper, as tests and packages need it.
+NETWORK = os.environ.get("COSO_NETWORK", "/usr/local/bin/cosonet")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SHELL = "/bin/sh"
 

@@ -139,12 +139,19 @@ def coso(programs: Path) -> Coso:
     """Run the installed program."""
 
     def run(*words: str, **more: object) -> Completed:
-        given = {"capture_output": True, "text": True, "timeout": 60, "stdin": subprocess.DEVNULL} | more
+        given = (
+            {"capture_output": True, "text": True, "timeout": 60, "stdin": subprocess.DEVNULL} | _env(programs) | more
+        )
         if "input" in given:
             del given["stdin"]
         return subprocess.run([str(programs / "coso"), *words], check=False, **given)  # type: ignore[call-overload, no-any-return]
 
     return run
+
+
+def _env(programs: Path) -> dict[str, dict[str, str]]:
+    """Networks are those of this tree's cosonet."""
+    return {"env": {**os.environ, "COSO_NETWORK": str(programs / "cosonet")}}
 
 
 @pytest.fixture
@@ -189,7 +196,7 @@ def start(programs: Path, rootfs: Path) -> Iterator[Callable[..., subprocess.Pop
         helper = str(programs / "cosonet") if network == "cosonet" else network
         line = [str(programs / "coso"), "run", "-rootfs", str(rootfs), "-network", helper, *options, "--", *command]
         pipe = subprocess.PIPE
-        given = {"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe, "text": True} | more
+        given = {"stdin": subprocess.DEVNULL, "stdout": pipe, "stderr": pipe, "text": True} | _env(programs) | more
         process: subprocess.Popen[str] = subprocess.Popen(line, **given)  # type: ignore[call-overload]
         started.append(process)
         return process
@@ -227,7 +234,9 @@ def _of_coso() -> list[str]:
         state.USER_RANGES,
         state.LAYERS,
         f"{state.RUN}/oci",
-        f"{state.RUN}/network/leases",
+        state.NAMES,
+        *(f"{state.RUN}/network/{name}" for name in ("leases", "made", "members", "names", "ports")),
+        f"{state.LIB}/networks",
     ):
         found += [f"{directory}/{name}" for name in os.listdir(directory)] if os.path.isdir(directory) else []
     found += [

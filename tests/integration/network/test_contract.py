@@ -111,7 +111,7 @@ def test_dockers_drop_policy_is_no_obstacle(outer: str, net_run: Coso, program: 
     try:
         done = net_run(f"nc {outer} 7777")
         assert done.stdout == "198.51.100.1\n", done.stderr
-        assert eventually(lambda: not Path(network.STATE).exists())
+        assert eventually(lambda: not network.names())
         assert "coso" not in spawn([path, "-w", "-S"])[1]
         assert "-P FORWARD DROP" in spawn([path, "-w", "-S"])[1]
     finally:
@@ -198,15 +198,15 @@ def test_after_twenty_killed_runtimes_gc_leaves_nothing(start: Start, coso: Coso
 
 def test_the_subnet_avoids_what_the_host_routes(net_run: Coso) -> None:
     assert nothing_is_left()
-    first = network.CANDIDATES[0]
-    busy = f"{network.lease.to_text(first)}/16"
+    first = network.DEFAULTS[0].text.partition("/")[0]
+    busy = f"{first}/16"
     ip = find("ip")
     spawn([ip, "link", "add", "busy0", "type", "bridge"])
     spawn([ip, "link", "set", "busy0", "up"])
     assert spawn([ip, "route", "add", busy, "dev", "busy0"])[0] == 0
     try:
         address = net_run(SHOW).stdout.strip()
-        assert address and not address.startswith(network.lease.to_text(first).rsplit(".", 2)[0])
+        assert address and not address.startswith(first.rsplit(".", 2)[0])
     finally:
         spawn([ip, "link", "del", "busy0"])
 
@@ -311,33 +311,14 @@ def test_a_lease_of_a_dead_process_is_collected(cosonet: Cosonet, stranger: subp
     stranger.kill()
     stranger.wait()
     status, said = cosonet("gc")
-    assert status == 0 and "removed lease 10." in said and "removed network coso0" in said
+    assert status == 0 and "removed lease 10." in said and "removed network coso" in said
     assert nothing_is_left()
-
-
-def test_a_full_pool_is_a_clear_error_and_dead_leases_make_room(tmp_path: Path) -> None:
-    from coso.errors import NetworkError
-    from coso.kernel.process import start_time
-    from cosonet import lease
-
-    with network.locked():
-        here = os.getpid(), start_time(os.getpid())
-        try:
-            taken = {lease.take(*here, 10 << 24, 29) for _ in range(5)}
-            assert taken == {f"10.0.0.{n}" for n in range(2, 7)}
-            with pytest.raises(NetworkError, match="all 5 addresses"):
-                lease.take(*here, 10 << 24, 29)
-            os.unlink(f"{lease.DIRECTORY}/10.0.0.4")
-            os.symlink("1:1", f"{lease.DIRECTORY}/10.0.0.4")
-            assert lease.take(*here, 10 << 24, 29) == "10.0.0.4"
-        finally:
-            lease.give_back(*here)
 
 
 def test_the_rules_are_one_table_of_our_own(start: Start) -> None:
     start("echo up; exec sleep 20", network="cosonet").stdout.readline()  # type: ignore[union-attr]
     table = spawn([find("nft"), "list", "table", *firewall.TABLE.split()])[1]
-    assert "masquerade" in table and 'oifname "coso0" drop' in table
+    assert "masquerade" in table and 'iifname "coso0" oifname "coso0" accept' in table
 
 
 def test_no_container_can_advertise_a_route_to_the_host(start: Start) -> None:

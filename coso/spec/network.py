@@ -1,0 +1,86 @@
+"""The words of `coso run` about the network, its names and its ports."""
+
+from __future__ import annotations
+
+import os
+
+from coso.errors import UsageError
+from coso.spec import HOST_GATEWAY, Joined, Resolver, defaults
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from coso.cli.flags import Words
+
+# Option of `coso run`, and the word for it in the helper's contract.
+PASSED_ON = {
+    "ip": "-ip",
+    "ip6": "-ip6",
+    "mac-address": "-mac",
+    "network-alias": "-name",
+    "publish": "-publish",
+}
+USUAL = ("bridge", "default")
+MOST_SERVERS = 3
+
+
+def network(words: Words, joined_path: str) -> dict[str, Any]:
+    """The fields of the Spec that say how a container is connected. Raises UsageError.
+
+    `joined_path` is the namespace that `--network container:NAME` stands for.
+    """
+    text = words.last("network", defaults.NETWORK)
+    name = words.last("name")
+    passed = [part for option, word in PASSED_ON.items() for item in words.all(option) for part in (word, item)]
+    if text in ("none", "host") or joined_path:
+        if passed:
+            option = next(option for option in PASSED_ON if option in words.options)
+            raise UsageError(f"--{option} needs a network of the container's own, and --network is {text}")
+        joined = (Joined("network", joined_path),) if joined_path else ()
+        return {"network": "none" if joined_path else text, "joined": joined}
+    if "/" in text:
+        return {"network": os.path.abspath(text), "network_words": _words((), name, passed)}
+    chosen = () if text in USUAL else ("-network", text)
+    return {"network": defaults.NETWORK, "network_words": _words(chosen, name, passed)}
+
+
+def _words(chosen: tuple[str, ...], name: str, passed: list[str]) -> tuple[str, ...]:
+    return (*chosen, *(("-name", name) if name else ()), *passed)
+
+
+def resolver(words: Words) -> Resolver:
+    """What --dns and its like ask for. Raises UsageError."""
+    servers = words.all("dns")
+    for text in servers:
+        _check_address(text, "--dns")
+    if len(servers) > MOST_SERVERS:
+        raise UsageError(f"--dns is given {len(servers)} times: a C library asks {MOST_SERVERS} servers at most")
+    for option in ("dns-search", "dns-option"):
+        for text in words.all(option):
+            if not text or set(text) & set(" \t\n#;"):
+                raise UsageError(f"--{option} {text!r} is not one word")
+    hosts = tuple(_host(text) for text in words.all("add-host"))
+    return Resolver(tuple(servers), tuple(words.all("dns-search")), tuple(words.all("dns-option")), hosts)
+
+
+def _host(text: str) -> tuple[str, str]:
+    name, _, address = text.partition("=" if "=" in text else ":")
+    if not name or set(name) & set(" \t\n#"):
+        raise UsageError(f"--add-host {text!r} is not NAME:ADDRESS", hint="write it as db:10.0.0.7")
+    address = address.removeprefix("[").removesuffix("]")
+    if address != HOST_GATEWAY:
+        _check_address(address, f"--add-host {text!r}: the address")
+    return name, address
+
+
+def _check_address(text: str, option: str) -> None:
+    from _socket import AF_INET, AF_INET6, inet_pton
+
+    for family in (AF_INET, AF_INET6):
+        try:
+            inet_pton(family, text)
+            return
+        except (OSError, ValueError):
+            continue
+    raise UsageError(f"{option} {text!r} is not an IP address")
