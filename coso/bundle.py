@@ -22,7 +22,19 @@ if TYPE_CHECKING:
 DIRECTORY = f"{os.path.dirname(__file__)}/__pycache__"
 # What a start needs besides what the first one has loaded of ours: what has its own .pyc, and the bundled network.
 NETWORK = (
-    *("address", "attach", "cli", "definition", "elements", "firewall", "lease", "member", "names", "netlink"),
+    *(
+        "address",
+        "attach",
+        "cli",
+        "definition",
+        "elements",
+        "firewall",
+        "inside",
+        "lease",
+        "member",
+        "names",
+        "netlink",
+    ),
     *("network", "publish", "release"),
 )
 ALSO = {

@@ -12,10 +12,10 @@ import time
 
 from coso import steps
 from coso.errors import KernelError, NetworkError, UsageError
-from coso.kernel.process import CLONE_NEWNET, setns, start_time
+from coso.kernel.process import start_time
 from coso.steps import Step
 from coso.value import value
-from cosonet import definition, elements, lease, member, names, netlink, network, publish
+from cosonet import definition, elements, inside, lease, member, names, netlink, network, publish
 from cosonet.address import Address, parse, parse_mac
 from cosonet.definition import Network
 from cosonet.member import Member
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 FORWARDING = 3
 PATIENCE = 2.0
-EEXIST, EOPNOTSUPP = 17, 95
-NAMED = "eth"
 
 
 @value
@@ -78,7 +76,7 @@ def attach(pid: int, wishes: Wishes | None = None, observe: steps.Observer | Non
     started = start_time(pid)
     if not started:
         raise NetworkError(f"there is no process {pid}", hint="give the pid of a running container's process")
-    connecting = Connecting(pid, started, wishes or Wishes(), _open_namespace(pid))
+    connecting = Connecting(pid, started, wishes or Wishes(), inside.open_namespace(pid))
     try:
         check(connecting)
         steps.execute(plan(connecting.network), connecting, observe)
@@ -95,22 +93,6 @@ def attach(pid: int, wishes: Wishes | None = None, observe: steps.Observer | Non
             end.close()
         os.close(connecting.namespace)
     return connecting
-
-
-def _open_namespace(pid: int) -> int:
-    path = f"/proc/{pid}/ns/net"
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except PermissionError:
-        raise NetworkError(f"{path} cannot be opened: permission denied", hint="run cosonet as root") from None
-    except OSError:
-        raise NetworkError(f"process {pid} has ended") from None
-    if os.fstat(fd).st_ino == os.stat("/proc/self/ns/net").st_ino:
-        os.close(fd)
-        raise NetworkError(
-            f"process {pid} is in the host's own network namespace", hint="give the pid of a process in another one"
-        )
-    return fd
 
 
 def check(connecting: Connecting) -> None:
@@ -156,8 +138,8 @@ def join(connecting: Connecting) -> None:
     from cosonet import release
 
     wishes = connecting.wishes
-    inside = connecting.inside = _sockets_in(connecting.namespace)
-    interface = wishes.interface or _free_interface(inside[1])
+    connecting.inside = inside.sockets_in(connecting.namespace)
+    interface = wishes.interface or inside.free_interface(connecting.inside[1])
     with network.locked():
         if wishes.publish and publish.any_dead():
             release.drop_dead()
@@ -204,28 +186,6 @@ def _choose(wanted: Network, version: int, text: str) -> Address | None:
         return lease.choose(wanted, subnet, asked)
 
 
-def _sockets_in(namespace: int) -> list[netlink.Socket]:
-    """Sockets in another namespace: they stay where they were made."""
-    home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        setns(namespace, CLONE_NEWNET)
-        try:
-            return [netlink.connect(), netlink.control(), netlink.frames()]
-        finally:
-            setns(home, CLONE_NEWNET)
-    except KernelError as error:
-        raise NetworkError(f"cannot enter the network namespace: {error.message}", hint="run cosonet as root") from None
-    finally:
-        os.close(home)
-
-
-def _free_interface(control: netlink.Socket) -> str:
-    number = 0
-    while netlink.index_of(control, f"{NAMED}{number}"):
-        number += 1
-    return f"{NAMED}{number}"
-
-
 def open_firewall(connecting: Connecting) -> None:
     """Let the firewall know the addresses and ports of the member."""
     with network.locked():
@@ -253,7 +213,7 @@ def make_link(connecting: Connecting) -> None:
             netlink.request(outside, veth, port)
         except netlink.RefusedError as error:
             # A link of this name is that of an earlier owner of the address, whose namespace the kernel has yet to end.
-            if error.errno != EEXIST or not netlink.index_of(control, one.host_link):
+            if error.errno != netlink.EEXIST or not netlink.index_of(control, one.host_link):
                 raise
             network.delete_link(one.host_link)
             netlink.request(outside, veth, port)
@@ -263,7 +223,7 @@ def _make_upper(outside: netlink.Socket, link: netlink.Message, driver: str) -> 
     try:
         netlink.request(outside, link)
     except netlink.RefusedError as error:
-        if error.errno != EOPNOTSUPP:
+        if error.errno != netlink.EOPNOTSUPP:
             raise
         raise NetworkError(
             f"this kernel has no {driver}", hint=f"`modprobe {driver}`, or a kernel with CONFIG_{driver.upper()}"
@@ -273,12 +233,12 @@ def _make_upper(outside: netlink.Socket, link: netlink.Message, driver: str) -> 
 def set_up_inside(connecting: Connecting) -> None:
     """Give the interface its addresses, bring it up, and set the default route where there is none yet."""
     one, wanted = connecting.record, connecting.network
-    inside, control, _ = connecting.inside
+    routing, control, _ = connecting.inside
     index = netlink.index_of(control, one.interface)
     subnets = {subnet.version: subnet for subnet in wanted.subnets()}
     addresses = [parse(text, "address") for text in one.addresses]
     netlink.request(
-        inside,
+        routing,
         *(netlink.new_address(index, address.packed, subnets[address.version].length) for address in addresses),
         netlink.link_up(index),
     )
@@ -287,9 +247,9 @@ def set_up_inside(connecting: Connecting) -> None:
         if not router:
             continue
         try:
-            netlink.request(inside, netlink.new_default_route(router.packed))
+            netlink.request(routing, netlink.new_default_route(router.packed))
         except netlink.RefusedError as error:
-            if error.errno != EEXIST:  # Another network was first.
+            if error.errno != netlink.EEXIST:  # Another network was first.
                 raise
 
 
@@ -318,23 +278,6 @@ def write_names(connecting: Connecting) -> None:
     """Write names into hosts files."""
     with network.locked():
         names.arrive(connecting.record)
-
-
-def remove_inside(one: Member) -> None:
-    """Remove the interface of a living process from within its namespace."""
-    namespace = _open_namespace(one.pid)
-    try:
-        ends = _sockets_in(namespace)
-    finally:
-        os.close(namespace)
-    try:
-        netlink.request(ends[0], netlink.delete_link(one.interface))
-    except netlink.RefusedError as error:
-        if error.errno != network.ENODEV:
-            raise
-    finally:
-        for end in ends:
-            end.close()
 
 
 def plan(wanted: Network) -> list[Step]:

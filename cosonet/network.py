@@ -29,7 +29,6 @@ DEFAULTS = tuple(
     for first, seconds in ((10, (201, 202, 203, 211, 212, 213, 221, 222, 223)), (172, (29, 28, 27)))
     for second in seconds
 )
-ENODEV = 19
 USUAL_MTU = 1500
 
 
@@ -195,7 +194,7 @@ def delete_link(name: str) -> None:
         try:
             netlink.request(end, netlink.delete_link(name))
         except netlink.RefusedError as error:
-            if error.errno != ENODEV:
+            if error.errno != netlink.ENODEV:
                 raise
 
 

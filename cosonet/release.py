@@ -69,7 +69,7 @@ def _remove_link(one: Member) -> None:
     if one.host_link:
         network.delete_link(one.host_link)
     elif one.is_alive:
-        from cosonet.attach import remove_inside
+        from cosonet.inside import remove_inside
 
         remove_inside(one)
 
@@ -156,8 +156,17 @@ def collect() -> list[str]:
     with network.locked():
         removed = [f"lease {address}" for one in drop_dead() for address in one.addresses]
         removed += [f"lease {address}" for address in _stray_leases()]
+        _remove_half_written()
     removed += [f"network {name}" for name in remove_unused()]
     return removed
+
+
+def _remove_half_written() -> None:
+    """Files that a cosonet which was killed had not put in their place yet."""
+    for directory in (network.MADE, member.DIRECTORY):
+        for name in os.listdir(directory) if os.path.isdir(directory) else []:
+            if name.startswith("."):
+                os.unlink(f"{directory}/{name}")
 
 
 def _stray_leases() -> list[str]:
