@@ -40,6 +40,7 @@ class Box:
     """A process with an empty network namespace, in which other programs can be run."""
 
     def __init__(self) -> None:
+        self._servers: list[subprocess.Popen[bytes]] = []
         self.process = subprocess.Popen([find("unshare"), "-n", find("sleep"), "600"])
         here = os.readlink("/proc/self/ns/net")
         assert eventually(lambda: os.readlink(f"/proc/{self.process.pid}/ns/net") != here)
@@ -79,10 +80,15 @@ class Box:
         links = json.loads(self.ip("-j", "addr", "show", interface))
         return [str(item["local"]) for link in links for item in link.get("addr_info", []) if item["scope"] == "global"]
 
+    def serve(self, script: str) -> None:
+        """Have a script run in it as long as it lives."""
+        self._servers.append(subprocess.Popen(self.words(sys.executable, "-c", script)))
+
     def end(self) -> None:
         """End it."""
-        self.process.kill()
-        self.process.wait()
+        for process in (*self._servers, self.process):
+            process.kill()
+            process.wait()
 
 
 ASK = """
