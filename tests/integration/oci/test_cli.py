@@ -355,7 +355,7 @@ def test_the_mount_options_of_the_features_are_known(bundle: Bundle, features: d
 
 
 def test_flags_may_follow_the_container(bundle: Bundle) -> None:
-    # crun's command line lets them, and scripts make use of it.
+    # runc's command line lets them, and scripts make use of it.
     bundle.up()
     bundle.runtime("kill", bundle.id, "KILL", "--all").ok()
     bundle.ended()
