@@ -2,8 +2,8 @@
 
 The manager's socket stays outside: a container gets one of its own, in a
 directory that is mounted where NOTIFY_SOCKET says, and of what it sends there
-only `READY=1` goes on.  With it goes the number of the container's process,
-so that systemd takes that one for the service.
+only `READY=1` goes on.  With it goes the number of the main process: the
+container's, or this one where it stays for as long and has its exit status.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 NAME = "notify"
 # For a socket without a place in the filesystem.
 ABSTRACT = "/run/notify"
+# Milliseconds until a manager that does not answer is left alone.
+BARRIER = 5000
 
 
 def shown(spec: Spec, manager: str, directory: str) -> Spec:
@@ -54,8 +56,8 @@ def listen(directory: str, manager: str) -> socket | None:
     return end
 
 
-def pass_on(end: socket | None, manager: str, pid: int) -> None:
-    """Wait until the container is ready, or has ended, and tell the manager."""
+def pass_on(end: socket | None, manager: str, pid: int, main: int = 0) -> None:
+    """Wait until the container is ready, or has ended, and tell the manager, also of the main process."""
     if end is None:
         return
     import select
@@ -69,7 +71,7 @@ def pass_on(end: socket | None, manager: str, pid: int) -> None:
     poll.register(end.fileno(), select.POLLIN)
     while end.fileno() in {fd for fd, _ in poll.poll()}:
         if b"READY=1" in end.recv(4096).split(b"\n"):
-            _tell(manager, f"MAINPID={pid}\nREADY=1\n")
+            _tell(manager, f"MAINPID={main or pid}\nREADY=1\n")
             break
     os.close(pidfd)
     end.close()
@@ -80,7 +82,7 @@ def pass_on_beside(end: socket | None, manager: str, pid: int) -> None:
     if end is not None:
         from threading import Thread
 
-        Thread(target=pass_on, args=(end, manager, pid), daemon=True).start()
+        Thread(target=pass_on, args=(end, manager, pid, os.getpid()), daemon=True).start()
 
 
 def _tell(manager: str, text: str) -> None:
@@ -91,5 +93,27 @@ def _tell(manager: str, text: str) -> None:
         try:
             end.connect(address)
             end.send(text.encode())
+            _await_manager(end)
         except OSError as error:
             raise CosoError(f"NOTIFY_SOCKET {manager}: {error.strerror}") from None
+
+
+def _await_manager(end: socket) -> None:
+    """Wait until the manager has read what was sent: of a sender that has ended it knows no more whose it was.
+
+    It closes a descriptor that it is sent once it gets there (sd_notify(3), BARRIER=1).
+    """
+    import select
+    import socket
+
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    try:
+        try:
+            socket.send_fds(end, [b"BARRIER=1"], [writing])
+        finally:
+            os.close(writing)
+        poll = select.poll()
+        poll.register(reading, select.POLLHUP)
+        poll.poll(BARRIER)
+    finally:
+        os.close(reading)

@@ -98,6 +98,8 @@ def test_a_run_that_stays_passes_it_on_meanwhile(bundle: Bundle, manager: Manage
         running = pool.submit(bundle.sh(f"{READY} {WAIT}").run, env=manager.env, timeout=5)
         assert manager.hears("READY=1")
         assert bundle.status() == "running"
+        # The runtime is who the manager has started, and whose status it gets.
+        assert f"MAINPID={bundle.pid}" not in manager.heard
         bundle.kill("KILL")
         running.result()
 
