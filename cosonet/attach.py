@@ -54,7 +54,7 @@ class Connecting:
         self.namespace = namespace
         self.network = Network("")
         self.member: Member | None = None
-        # Sockets in the process's namespace: routing, control, frames.
+        # Sockets in the process's namespace: routing, control.
         self.inside: list[netlink.Socket] = []
         # Bound sockets that keep others off the published ports, as long as their holder lives.
         self.held: list[socket] = []
@@ -233,7 +233,7 @@ def _make_upper(outside: netlink.Socket, link: netlink.Message, driver: str) -> 
 def set_up_inside(connecting: Connecting) -> None:
     """Give the interface its addresses, bring it up, and set the default route where there is none yet."""
     one, wanted = connecting.record, connecting.network
-    routing, control, _ = connecting.inside
+    routing, control = connecting.inside
     index = netlink.index_of(control, one.interface)
     subnets = {subnet.version: subnet for subnet in wanted.subnets()}
     addresses = [parse(text, "address") for text in one.addresses]
@@ -267,11 +267,12 @@ def await_forwarding(connecting: Connecting) -> None:
 
 
 def announce(connecting: Connecting) -> None:
-    """Tell the neighbours whose the address is now."""
+    """Have the kernel tell the neighbours whose the address is now: it does when the Ethernet address is set again."""
     one = connecting.record
     if one.mac:
-        address = parse(one.address, "address").packed
-        netlink.announce(connecting.inside[2], one.interface, bytes.fromhex(one.mac.replace(":", "")), address)
+        routing, control = connecting.inside
+        index = netlink.index_of(control, one.interface)
+        netlink.request(routing, netlink.set_mac(index, bytes.fromhex(one.mac.replace(":", ""))))
 
 
 def write_names(connecting: Connecting) -> None:
@@ -336,10 +337,10 @@ FORWARD = Step(
 )
 ANNOUNCE = Step(
     "announce the address",
-    "send a gratuitous ARP request",
-    "sendto(AF_PACKET)",
-    "neighbours may remember an earlier owner of the address",
-    "arp(7), packet(7)",
+    "have a gratuitous ARP request sent, by setting the Ethernet address again",
+    "RTM_NEWLINK(IFLA_ADDRESS)",
+    "neighbours may remember an earlier owner; a packet socket would take the kernel 10 ms to close",
+    "arp(7), Documentation/networking/ip-sysctl.rst (arp_notify)",
     announce,
 )
 NAMES = Step(

@@ -35,13 +35,25 @@ def sockets_in(namespace: int) -> list[netlink.Socket]:
     try:
         setns(namespace, CLONE_NEWNET)
         try:
-            return [netlink.connect(), netlink.control(), netlink.frames()]
+            _announce_addresses()
+            return [netlink.connect(), netlink.control()]
         finally:
             setns(home, CLONE_NEWNET)
     except KernelError as error:
         raise NetworkError(f"cannot enter the network namespace: {error.message}", hint="run cosonet as root") from None
     finally:
         os.close(home)
+
+
+def _announce_addresses() -> None:
+    """Have new interfaces of this namespace tell their neighbours whose an address is, when it changes hands."""
+    for name in ("ipv4/conf/default/arp_notify", "ipv6/conf/default/ndisc_notify"):
+        try:
+            fd = os.open(f"/proc/sys/net/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        except OSError:
+            continue  # Without IPv6, or where /proc/sys may not be written: neighbours will find out.
+        os.write(fd, b"1")
+        os.close(fd)
 
 
 def free_interface(control: netlink.Socket) -> str:

@@ -8,7 +8,7 @@ unit tests hold each byte against pyroute2's own encoder.
 from __future__ import annotations
 
 import os
-from _socket import AF_INET, AF_INET6, AF_NETLINK, AF_PACKET, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_RAW, socket
+from _socket import AF_INET, AF_INET6, AF_NETLINK, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_RAW, socket
 from _struct import pack, unpack, unpack_from
 from fcntl import ioctl
 
@@ -28,7 +28,6 @@ MODES = {
 }
 IFLA_MODE = 1
 IFA_F_NODAD = 0x02
-ARP_FRAME, ETH_P_ARP = "!6s6sHHHBBH6s4s6s4s", 0x0806
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST = 1, 2, 4
 RTA_GATEWAY = 5
 AF_UNSPEC = 0
@@ -119,6 +118,11 @@ def link_up(index: int) -> Message:
     return Message("bring the link up", RTM_NEWLINK, CHANGE, link_header(index, up=True))
 
 
+def set_mac(index: int, mac: bytes) -> Message:
+    """Give a link its Ethernet address, which it may have already."""
+    return Message("set the Ethernet address", RTM_NEWLINK, CHANGE, link_header(index) + attribute(IFLA_ADDRESS, mac))
+
+
 def delete_link(name: str) -> Message:
     """Remove a link by name."""
     return Message(f"remove the link {name}", RTM_DELLINK, CHANGE, link_header() + name_attribute(name))
@@ -177,19 +181,6 @@ class Socket(socket):
 def control() -> Socket:
     """A socket for interface requests in the caller's network namespace of the moment (netdevice(7))."""
     return Socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC)
-
-
-def frames() -> Socket:
-    """A socket for Ethernet frames in the caller's network namespace of the moment (packet(7))."""
-    return Socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)
-
-
-def announce(end: Socket, interface: str, mac: bytes, address: bytes) -> None:
-    """Tell the neighbours whose address this is now (a gratuitous ARP request, RFC 5227, 2.3)."""
-    every = b"\xff" * 6
-    frame = pack(ARP_FRAME, every, mac, ETH_P_ARP, 1, 0x0800, 6, 4, 1, mac, address, bytes(6), address)
-    end.bind((interface, ETH_P_ARP))
-    end.send(frame)
 
 
 def index_of(end: Socket, name: str) -> int:

@@ -16,8 +16,8 @@ from coso.verify.drivers.model import Driver, Wish
 
 def command(wish: Wish, name: str, scratch: str) -> list[str]:
     """The words of `podman run`."""
-    words = ["run", "--rm", "--name", name, *_limits_in_reach(), *words_of("podman", wish), *volumes(wish)]
-    return _words(scratch, *words, "--rootfs", wish.rootfs, *wish.command)
+    start = ["run", "--rm", "--name", name, *limits_in_reach(), *words_of("podman", wish), *volumes(wish)]
+    return words(scratch, *start, "--rootfs", wish.rootfs, *wish.command)
 
 
 def remove(name: str, scratch: str) -> None:
@@ -25,7 +25,7 @@ def remove(name: str, scratch: str) -> None:
     if not find("podman"):
         return
     namespaces = _network_namespaces(scratch)
-    host.said(_words(scratch, "rm", "--force", "--ignore", "--time=0", name))
+    host.said(words(scratch, "rm", "--force", "--ignore", "--time=0", name))
     host.await_end(f"{scratch}/podman/")  # The container's monitor goes on for a moment, to clean up itself.
     for config, path in namespaces.items():
         # podman leaves the file when the mount on it went with a mount namespace.
@@ -45,13 +45,13 @@ def _network_namespaces(scratch: str) -> dict[str, str]:
     return found
 
 
-def _words(scratch: str, *words: str) -> list[str]:
+def words(scratch: str, *more: str) -> list[str]:
     """A command of podman, whose runtime may be crun."""
     places = [f"--{option}={scratch}/podman/{option}" for option in ("root", "runroot", "tmpdir")]
-    return host.without_hybrid_controllers([find("podman") or "podman", *places, *words])
+    return host.without_hybrid_controllers([find("podman") or "podman", *places, *more])
 
 
-def _limits_in_reach() -> list[str]:
+def limits_in_reach() -> list[str]:
     """The caller's own resource limits, where it may not raise them to podman's defaults.
 
     podman lowers its own limit of processes to the largest number a process may have.

@@ -248,3 +248,18 @@ def test_a_name_is_given_once(start: Start, coso: Coso) -> None:
     first.communicate()
     assert coso("gc").returncode == 0
     assert coso("run", "-rootfs", _rootfs(first), "-network", "none", "--name", "one", "--", "true").returncode == 0
+
+
+def test_neighbours_learn_at_once_whose_an_address_is_now(
+    net: Net, member: Member, box: Callable[[], Box], cosonet: Cosonet
+) -> None:
+    """With another Ethernet address than the last owner's, which a neighbour still remembers."""
+    net("web", "--subnet", "10.99.0.0/24")
+    neighbour, first = member("-network", "web"), member("-network", "web", "-ip", "10.99.0.9")
+    assert neighbour.reaches("10.99.0.9")
+    first.end()
+    second = box()
+    words = ("-pid", str(second.pid), "-network", "web", "-ip", "10.99.0.9", "-mac", "02:00:00:00:00:09")
+    assert eventually(lambda: cosonet(*words)[0] == 0)
+    assert "02:00:00:00:00:09" in neighbour.ip("neigh", "show", "10.99.0.9")
+    assert neighbour.reaches("10.99.0.9")
