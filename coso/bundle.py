@@ -22,21 +22,8 @@ if TYPE_CHECKING:
 DIRECTORY = f"{os.path.dirname(__file__)}/__pycache__"
 # What a start needs besides what the first one has loaded of ours: what has its own .pyc, and the bundled network.
 NETWORK = (
-    *(
-        "address",
-        "attach",
-        "cli",
-        "definition",
-        "elements",
-        "firewall",
-        "inside",
-        "lease",
-        "member",
-        "names",
-        "netlink",
-    ),
-    *("network", "publish", "release"),
-)
+    "address attach cli definition elements firewall inside lease member names netlink network owner publish release"
+).split()
 ALSO = {
     "coso": ("__future__", "cosonet", *(f"cosonet.{part}" for part in NETWORK)),
     # A container's life takes several commands, and whichever comes first writes for all of them.

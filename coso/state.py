@@ -28,7 +28,7 @@ def make_directories(*paths: str) -> None:
 def remove_empty_directories() -> None:
     """Remove the state directories that hold nothing any more, so that the machine is as before."""
     network = f"{RUN}/network"
-    parts = [f"{network}/{name}" for name in ("leases", "made", "members", "names", "ports")]
+    parts = [f"{network}/{name}" for name in ("leases", "made", "members", "names", "namespaces", "ports")]
     for place in parts:
         _remove_if_empty(place)
     locks = {"lock", "waiting"}

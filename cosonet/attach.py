@@ -15,7 +15,7 @@ from coso.errors import KernelError, NetworkError, UsageError
 from coso.kernel.process import start_time
 from coso.steps import Step
 from coso.value import value
-from cosonet import definition, elements, inside, lease, member, names, netlink, network, publish
+from cosonet import definition, elements, inside, lease, member, names, netlink, network, owner, publish
 from cosonet.address import Address, parse, parse_mac
 from cosonet.definition import Network
 from cosonet.member import Member
@@ -45,11 +45,10 @@ class Wishes:
 
 
 class Connecting:
-    """A process on its way into a network: the steps find here what earlier ones left."""
+    """An owner on its way into a network: the steps find here what earlier ones left."""
 
-    def __init__(self, pid: int, started: int, wishes: Wishes, namespace: int) -> None:
-        self.pid = pid
-        self.started = started
+    def __init__(self, owner: str, wishes: Wishes, namespace: int) -> None:
+        self.owner = owner
         self.wishes = wishes
         self.namespace = namespace
         self.network = Network("")
@@ -71,12 +70,16 @@ def attach(pid: int, wishes: Wishes | None = None, observe: steps.Observer | Non
 
     The result's `held` sockets are the caller's, to keep or to close.
     """
+    if not start_time(pid):
+        raise NetworkError(f"there is no process {pid}", hint="give the pid of a running container's process")
+    return connect(owner.of_process(pid), wishes or Wishes(), observe)
+
+
+def connect(who: str, wishes: Wishes, observe: steps.Observer | None = None) -> Connecting:
+    """Connect an owner; else as `attach`."""
     from cosonet import release
 
-    started = start_time(pid)
-    if not started:
-        raise NetworkError(f"there is no process {pid}", hint="give the pid of a running container's process")
-    connecting = Connecting(pid, started, wishes or Wishes(), inside.open_namespace(pid))
+    connecting = Connecting(who, wishes, inside.open_namespace(who))
     try:
         check(connecting)
         steps.execute(plan(connecting.network), connecting, observe)
@@ -126,10 +129,10 @@ def check(connecting: Connecting) -> None:
             raise UsageError(
                 "-publish [::1]: the kernel translates no packet to ::1", hint="publish on 127.0.0.1, or on an address"
             )
-    if member.find(connecting.pid, connecting.started, wanted.name):
+    if member.find(connecting.owner, wanted.name):
         raise NetworkError(
-            f"process {connecting.pid} is connected to {wanted.name} already",
-            hint=f"`cosonet release -pid {connecting.pid}` gives its address back",
+            f"{owner.name_of(connecting.owner)} is connected to {wanted.name} already",
+            hint="`cosonet release -pid PID` gives its address back",
         )
 
 
@@ -149,8 +152,7 @@ def join(connecting: Connecting) -> None:
         first, second = (address.text if address else "" for address in addresses)
         mac = wishes.mac.lower().replace("-", ":") or (elements.mac_of(addresses[0]) if addresses[0] else "")
         one = Member(
-            connecting.pid,
-            connecting.started,
+            connecting.owner,
             wanted.name,
             interface,
             f"coso-{addresses[0].packed.hex()}" if wanted.is_bridge and addresses[0] else "",
@@ -176,7 +178,7 @@ def _choose(wanted: Network, version: int, text: str) -> Address | None:
         return None
     asked = parse(text, "-ip") if text else None
     holder = lease.holder_of(wanted.name, asked) if asked else ""
-    if holder and not lease.is_alive(holder):
+    if holder and not owner.is_alive(holder):
         release.drop_dead(wanted.name)
     try:
         return lease.choose(wanted, subnet, asked)

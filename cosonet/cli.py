@@ -24,6 +24,8 @@ HELP = """cosonet: connects containers to networks
   cosonet reload                make rules and links anew after somebody has removed them
   cosonet doctor                explain what keeps traffic from flowing, and what mends it
 
+Called without words and with CNI_COMMAND set, it is a CNI plugin.
+
 """
 PID = Option("pid", "", "PID", "process")
 NETWORK = Option("network", "", "NAME", "network (default coso)")
@@ -137,9 +139,10 @@ def _explainer() -> Observer:
 
 
 def _release(given: Words) -> int:
+    from cosonet.owner import of_process
     from cosonet.release import release, remove_unused
 
-    gone = release(_pid(given), name=given.last("network"))
+    gone = release(of_process(_pid(given)), given.last("network"))
     remove_unused()
     for one in gone:
         for address in one.addresses:
@@ -189,6 +192,11 @@ def entry() -> None:
     """The installed program."""
     sys.stdout = sys.stdout or open(os.devnull, "w")
     sys.stderr = sys.stderr or open(os.devnull, "w")
-    status = main(sys.argv[1:])
+    if len(sys.argv) == 1 and "CNI_COMMAND" in os.environ:
+        from cosonet import cni
+
+        status = cni.main()
+    else:
+        status = main(sys.argv[1:])
     sys.stdout.flush()
     os._exit(status)

@@ -6,25 +6,26 @@ import os
 
 from coso.errors import KernelError, NetworkError
 from coso.kernel.process import CLONE_NEWNET, setns
-from cosonet import netlink
+from cosonet import netlink, owner
 from cosonet.member import Member
 
 NAMED = "eth"
 
 
-def open_namespace(pid: int) -> int:
-    """A descriptor of the network namespace of a process; raises NetworkError where it has none of its own."""
-    path = f"/proc/{pid}/ns/net"
+def open_namespace(who: str) -> int:
+    """A descriptor of the network namespace of an owner; raises NetworkError where it has none of its own."""
+    path = owner.namespace_of(who)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError:
         raise NetworkError(f"{path} cannot be opened: permission denied", hint="run cosonet as root") from None
     except OSError:
-        raise NetworkError(f"process {pid} has ended") from None
+        raise NetworkError(f"{owner.name_of(who)} has ended") from None
     if os.fstat(fd).st_ino == os.stat("/proc/self/ns/net").st_ino:
         os.close(fd)
         raise NetworkError(
-            f"process {pid} is in the host's own network namespace", hint="give the pid of a process in another one"
+            f"{owner.name_of(who)} is in the host's own network namespace",
+            hint="give the pid of a process in another one",
         )
     return fd
 
@@ -66,7 +67,7 @@ def free_interface(control: netlink.Socket) -> str:
 
 def remove_inside(one: Member) -> None:
     """Remove the interface of a living process from within its namespace."""
-    namespace = open_namespace(one.pid)
+    namespace = open_namespace(one.owner)
     try:
         ends = sockets_in(namespace)
     finally:

@@ -1,9 +1,8 @@
 """Addresses, leased to processes.
 
 A lease is a symbolic link named like the address in the directory of its
-network, pointing to `pid:start-time` of its owner.  A pid with its start time
-names one process for good, so a lease whose owner is gone is recognised even
-when the pid is in use again.  Whoever takes one holds the network's lock.
+network, pointing to its owner (cosonet.owner).  Whoever takes one holds the
+network's lock.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ from __future__ import annotations
 import os
 
 from coso.errors import NetworkError
-from coso.kernel.process import start_time
 from coso.state import RUN, make_directories
 from cosonet.address import Address, Subnet, parse_subnet
 from cosonet.definition import Network
+from cosonet.owner import is_alive, name_of
 
 DIRECTORY = f"{RUN}/network/leases"
 
@@ -22,17 +21,6 @@ DIRECTORY = f"{RUN}/network/leases"
 def directory(network: str) -> str:
     """Where the leases of a network are."""
     return f"{DIRECTORY}/{network}"
-
-
-def owner(pid: int, started: int) -> str:
-    """How a process is named."""
-    return f"{pid}:{started}"
-
-
-def is_alive(who: str) -> bool:
-    """Whether an owner still runs."""
-    pid, _, started = who.partition(":")
-    return started != "0" and start_time(int(pid)) == int(started)
 
 
 def choose(network: Network, subnet: Subnet, wanted: Address | None) -> Address:
@@ -71,7 +59,7 @@ def _fixed(network: Network, subnet: Subnet, wanted: Address) -> Address:
     holder = holder_of(network.name, wanted)
     if holder and is_alive(holder):
         raise NetworkError(
-            f"the address {wanted.text} is in use by process {holder.partition(':')[0]}",
+            f"the address {wanted.text} is in use by {name_of(holder)}",
             hint=f"`coso network inspect {network.name}` shows who has which",
         )
     return wanted

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coso.errors import MissingError
-from cosonet import member, network
+from cosonet import member, network, owner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,10 +30,11 @@ def lines() -> list[str]:
     links = links_by_name()
     rows = [f"{'ADDRESS':<16} {'NETWORK':<12} {'PID':<8} {'COMMAND':<16} {'LINK':<15} PORTS"]
     for one in member.everybody():
-        command = _command(one.pid) if one.is_alive else "(dead)"
+        pid = owner.pid_of(one.owner)
+        command = (_command(pid) if pid else owner.name_of(one.owner)) if one.is_alive else "(dead)"
         link = one.host_link if one.host_link in links else "-"
         ports = ", ".join(ports_of(one))
-        row = f"{one.address:<16} {one.network:<12} {one.pid:<8} {command:<16} {link:<15} {ports}"
+        row = f"{one.address:<16} {one.network:<12} {pid or '-':<8} {command:<16} {link:<15} {ports}"
         rows.append(row.rstrip())
     return [*heads, *rows]
 

@@ -7,7 +7,7 @@ import time
 
 from coso.errors import NetworkError, UsageError
 from coso.value import replace
-from cosonet import definition, lease, member, network, release
+from cosonet import definition, lease, member, network, owner, release
 from cosonet.address import Subnet, parse, parse_subnet
 from cosonet.definition import DEFAULT, DRIVERS, RESERVED, Network
 from cosonet.listing import ports_of
@@ -160,7 +160,7 @@ def inspect(name: str) -> dict[str, object]:
 
 def _member(one: member.Member) -> dict[str, object]:
     return {
-        "Pid": one.pid,
+        "Pid": owner.pid_of(one.owner),
         "Names": one.names,
         "Interface": one.interface,
         "HostLink": one.host_link,
@@ -180,8 +180,8 @@ def remove(name: str) -> None:
     with network.locked():
         release.drop_dead(name)
         if users := [one for one in member.everybody(name) if one.is_alive]:
-            pids = ", ".join(str(one.pid) for one in users)
-            raise NetworkError(f"the network {name} is in use by process {pids}", hint="end these, or disconnect them")
+            who = ", ".join(owner.name_of(one.owner) for one in users)
+            raise NetworkError(f"the network {name} is in use by {who}", hint="end these, or disconnect them")
         network.remove(name)
         definition.forget(name)
 

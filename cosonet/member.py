@@ -1,4 +1,4 @@
-"""Who is connected to what: a record for each process and network, written before anything is made.
+"""Who is connected to what: a record for each owner and network, written before anything is made.
 
 Release, roll-back, `gc` and `reload` go by these records alone.
 """
@@ -11,7 +11,7 @@ from coso import quickjson
 from coso.errors import NetworkError
 from coso.state import RUN, make_directories
 from coso.value import value
-from cosonet import lease
+from cosonet.owner import is_alive
 
 DIRECTORY = f"{RUN}/network/members"
 
@@ -23,14 +23,13 @@ if TYPE_CHECKING:
 
 @value
 class Member:
-    """A process in a network: the interface inside, the link outside, its addresses, ports and names.
+    """An owner in a network: the interface inside, the link outside, its addresses, ports and names.
 
     `hosts` is the hosts file of its container, kept up to date; `host_link`
     is empty where no link of ours stays outside.
     """
 
-    pid: int
-    started: int
+    owner: str
     network: str
     interface: str
     host_link: str
@@ -42,19 +41,14 @@ class Member:
     hosts: str = ""
 
     @property
-    def owner(self) -> str:
-        """The process, by number and start time."""
-        return lease.owner(self.pid, self.started)
-
-    @property
     def addresses(self) -> list[str]:
         """Its addresses, that of version 4 first."""
         return [address for address in (self.address, self.address6) if address]
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process still runs."""
-        return lease.is_alive(self.owner)
+        """Whether its owner is still there."""
+        return is_alive(self.owner)
 
 
 def _path(who: str, network: str) -> str:
@@ -84,15 +78,15 @@ def forget(member: Member) -> None:
         pass
 
 
-def of(pid: int, started: int) -> list[Member]:
-    """The connections of a process."""
-    begin = f"{lease.owner(pid, started)}:"
+def of(who: str) -> list[Member]:
+    """The connections of an owner."""
+    begin = f"{who}:"
     return [_read(name) for name in _names() if name.startswith(begin)]
 
 
-def find(pid: int, started: int, network: str) -> Member | None:
-    """The connection of a process to a network, or None."""
-    name = f"{lease.owner(pid, started)}:{network}"
+def find(who: str, network: str) -> Member | None:
+    """The connection of an owner to a network, or None."""
+    name = f"{who}:{network}"
     return _read(name) if os.path.exists(f"{DIRECTORY}/{name}") else None
 
 
@@ -102,8 +96,8 @@ def everybody(network: str = "") -> list[Member]:
 
 
 def dead() -> list[Member]:
-    """The connections of processes that have ended."""
-    return [_read(name) for name in _names() if not lease.is_alive(name.rpartition(":")[0])]
+    """The connections of owners that are gone."""
+    return [_read(name) for name in _names() if not is_alive(name.rpartition(":")[0])]
 
 
 def _names() -> list[str]:

@@ -15,7 +15,7 @@ from coso.errors import NetworkError, UsageError
 from coso.state import RUN, make_directories
 from coso.value import value
 from cosonet.address import parse
-from cosonet.lease import is_alive
+from cosonet.owner import is_alive, name_of
 
 DIRECTORY = f"{RUN}/network/ports"
 LOCALHOST = "127.0.0.1"
@@ -83,7 +83,7 @@ def reserve(wanted: list[Publish]) -> tuple[list[Port], list[socket]]:
             for other_protocol, other_host, other_port, who in taken:
                 same = (other_protocol, other_port) == (item.protocol, item.host_port)
                 if same and _collide(other_host, item.host):
-                    raise _conflict(item, f"a container of process {who.partition(':')[0]} has published it")
+                    raise _conflict(item, f"{name_of(who)} has published it")
             port, end = _bind(item)
             if end:
                 held.append(end)

@@ -11,8 +11,7 @@ import os
 import time
 
 from coso.errors import CosoError
-from coso.kernel.process import start_time
-from cosonet import elements, lease, member, names, network, publish
+from cosonet import elements, lease, member, names, network, owner, publish
 from cosonet.member import Member
 
 # How long a network outlives its last container, so that the next start finds it made.
@@ -20,9 +19,9 @@ LINGER = 2.0
 ALONE = f"{network.DIRECTORY}/waiting"
 
 
-def release(pid: int, started: int = 0, name: str = "", *, remove_link: bool = False) -> list[Member]:
-    """End the connections of a process, or the one to a network; return them. Raises CosoError with all that failed."""
-    found = member.of(pid, started or start_time(pid))
+def release(who: str, name: str = "", *, remove_link: bool = False) -> list[Member]:
+    """End the connections of an owner, or the one to a network; return them. Raises CosoError with all that failed."""
+    found = member.of(who)
     mine = [one for one in found if not name or one.network == name]
     failures: list[str] = []
     for one in mine:
@@ -48,6 +47,8 @@ def _take_back(one: Member, *, remove_link: bool = False) -> list[str]:
             failures.append(str(error))
     if not failures:
         member.forget(one)
+        if not member.of(one.owner):
+            owner.forget(one.owner)
     return failures
 
 
@@ -75,7 +76,7 @@ def _remove_link(one: Member) -> None:
 
 
 def drop_dead(name: str = "") -> list[Member]:
-    """End the connections of processes that are gone; return them. The caller holds the network's lock."""
+    """End the connections of owners that are gone; return them. The caller holds the network's lock."""
     gone = [one for one in member.dead() if not name or one.network == name]
     return [one for one in gone if not _take_back(one)]
 
@@ -150,7 +151,7 @@ def _is_waiting(alone: int) -> bool:
 
 
 def collect() -> list[str]:
-    """End the connections of dead processes and remove unused networks; return what was removed."""
+    """End the connections of owners that are gone and remove unused networks; return what was removed."""
     if not os.path.isdir(network.DIRECTORY):
         return []
     with network.locked():

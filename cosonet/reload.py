@@ -12,6 +12,7 @@ import os
 from cosonet import firewall, member, network
 from cosonet.definition import Network
 from cosonet.listing import MISSING_PYROUTE2, links_by_name
+from cosonet.owner import name_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _bridge(wanted: Network) -> list[str]:
             link = links.get(one.host_link)
             if link is None:
                 if one.is_alive:
-                    done.append(f"the link of process {one.pid} is gone: connect it again")
+                    done.append(f"the link of {name_of(one.owner)} is gone: connect it again")
                 continue
             if link["master"] != links[wanted.bridge]["index"] or not link["up"]:
                 routes.link("set", index=link["index"], master=links[wanted.bridge]["index"], state="up")

@@ -153,11 +153,12 @@ def _connect(given: Words) -> int:
 def _disconnect(given: Words) -> int:
     from coso.errors import NetworkError
     from coso.runtime.running import find
+    from cosonet.owner import of_process
     from cosonet.release import release, remove_later
 
     name, container = given.rest
     running = find(container)
-    if not release(running.pid, running.started, name, remove_link=True):
+    if not release(of_process(running.pid, running.started), name, remove_link=True):
         raise NetworkError(f"the container {container} is not connected to the network {name}")
     sys.stdout.flush()
     remove_later()
@@ -169,13 +170,14 @@ def port(words: list[str]) -> int:
     from coso.runtime.running import find
     from cosonet import member
     from cosonet.listing import ports_of
+    from cosonet.owner import of_process
 
     given = parse((HELP_OPTION,), words, "coso port", anywhere=True)
     if given.on("help") or not 1 <= len(given.rest) <= 2:
         sys.stdout.write("coso port CONTAINER [PORT[/tcp|udp]]: where the ports of a container are published\n")
         return 0 if given.on("help") else 125
     running = find(given.rest[0])
-    lines = [line for one in member.of(running.pid, running.started) for line in ports_of(one)]
+    lines = [line for one in member.of(of_process(running.pid, running.started)) for line in ports_of(one)]
     if len(given.rest) == 2:
         number, slash, protocol = given.rest[1].partition("/")
         wanted = f"{number}/{protocol if slash else 'tcp'} -> "

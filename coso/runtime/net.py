@@ -15,7 +15,7 @@ from _struct import pack, unpack
 from fcntl import ioctl
 
 from coso import launcher
-from coso.errors import MissingError, NetworkError
+from coso.errors import MissingError, NetworkError, UsageError
 from coso.kernel.process import CLONE_NEWNET, start_time
 from coso.runtime.container import Container
 from coso.spawn import spawn
@@ -28,9 +28,39 @@ SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
 
+# A value of `-network` that is a CNI configuration, not a program.
+CNI_SUFFIXES = (".conflist", ".conf", ".json")
+# The namespaces of containers that CNI plugins connect, by the process of the container.
+_namespaces: dict[int, str] = {}
+# Containers that plugins have refused to connect.
+_refused: set[str] = set()
+
+
+def cni_ports(words: tuple[str, ...]) -> list[dict[str, object]]:
+    """Published ports as CNI's capability `portMappings`; raises UsageError for words that plugins have no part in."""
+    from cosonet.publish import parse_publish
+
+    found: list[dict[str, object]] = []
+    for option, text in zip(words[::2], words[1::2], strict=True):
+        if option != "-publish":
+            raise UsageError(f"{option} {text!r}: a CNI plugin takes no such wish", hint="use a network of coso's")
+        for item in parse_publish(text):
+            if not item.host_port:
+                raise UsageError(f"-publish {text!r}: a CNI plugin wants the host's port to be said")
+            mapping = {"hostPort": item.host_port, "containerPort": item.inside, "protocol": item.protocol}
+            found.append({**mapping, "hostIP": item.host})
+    return found
+
+
 def check_helper(path: str, words: tuple[str, ...] = ()) -> None:
     """Raise MissingError unless the helper can be executed, UsageError for what the bundled one cannot do."""
     if path in ("", "none", "host"):
+        return
+    if path.endswith(CNI_SUFFIXES):
+        from coso.runtime import cni
+
+        cni.check(path)
+        cni_ports(words)
         return
     if not os.path.isfile(path):
         raise MissingError(
@@ -48,9 +78,22 @@ def check_helper(path: str, words: tuple[str, ...] = ()) -> None:
 def attach(container: Container) -> None:
     """Let the helper connect the container."""
     helper, pid = container.spec.network, container.pid
-    container.journal.record("release-network", helper, str(pid), str(start_time(pid)))
+    record = ("release-network", helper, str(pid), str(start_time(pid)), container.id)
+    container.journal.record(*record, *container.spec.network_words)
     words = container.spec.network_words
-    if is_bundled(helper):
+    if helper.endswith(CNI_SUFFIXES):
+        from coso.runtime import cni
+
+        # Held open: a plugin takes things back from within, also when the container has ended.
+        fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        _namespaces[pid] = f"/proc/{os.getpid()}/fd/{fd}"
+        try:
+            container.address = cni.add(helper, container.id, _namespaces[pid], cni_ports(words))
+        except NetworkError:
+            # What fails to connect may fail to take back; it has been asked to (CNI specification, "Lifecycle").
+            _refused.add(container.id)
+            raise
+    elif is_bundled(helper):
         from cosonet import attach as cosonet
         from cosonet import cli
 
@@ -63,12 +106,21 @@ def attach(container: Container) -> None:
         _execute(helper, "-pid", str(pid), *words)
 
 
-def release(helper: str, pid: int, started: int) -> None:
+def release(helper: str, pid: int, started: int, container: str = "", words: tuple[str, ...] = ()) -> None:
     """Give back what cosonet leased to a process; other helpers live by the contract, which ends with the namespace."""
-    if is_bundled(helper):
+    if helper.endswith(CNI_SUFFIXES):
+        from coso.runtime import cni
+
+        try:
+            cni.delete(helper, container, _namespaces.get(pid, ""), cni_ports(words))
+        except NetworkError:
+            if container not in _refused:
+                raise
+    elif is_bundled(helper):
+        from cosonet import owner
         from cosonet import release as cosonet
 
-        cosonet.release(pid, started)
+        cosonet.release(owner.of_process(pid, started))
 
 
 def is_bundled(path: str) -> bool:

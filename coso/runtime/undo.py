@@ -155,11 +155,11 @@ def remove_cgroup_if_empty(path: str) -> None:
     cgroups.remove_if_empty(path)
 
 
-def release_network(helper: str, pid: str, started: str) -> None:
+def release_network(helper: str, pid: str, started: str, container: str = "", *words: str) -> None:
     """Give back what the network helper made for a process."""
     from coso.runtime import net
 
-    net.release(helper, int(pid), int(started))
+    net.release(helper, int(pid), int(started), container, words)
 
 
 def stop_unit(name: str) -> None:

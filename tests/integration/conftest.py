@@ -235,7 +235,7 @@ def _of_coso() -> list[str]:
         state.LAYERS,
         f"{state.RUN}/oci",
         state.NAMES,
-        *(f"{state.RUN}/network/{name}" for name in ("leases", "made", "members", "names", "ports")),
+        *(f"{state.RUN}/network/{name}" for name in ("leases", "made", "members", "names", "namespaces", "ports")),
         f"{state.LIB}/networks",
     ):
         found += [f"{directory}/{name}" for name in os.listdir(directory)] if os.path.isdir(directory) else []

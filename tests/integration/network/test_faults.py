@@ -13,7 +13,7 @@ import pytest
 from coso.errors import NetworkError
 from coso.spawn import find, spawn
 from coso.steps import Step
-from cosonet import attach, elements, member, network, release
+from cosonet import attach, elements, member, network, owner, release
 from cosonet.attach import Wishes
 from cosonet.publish import parse_publish
 from tests.integration.conftest import eventually, leftovers, nothing_is_left
@@ -128,12 +128,12 @@ def test_a_release_goes_on_after_an_error_and_reports_it(
 
     monkeypatch.setattr(elements, "delete", broken)
     with pytest.raises(Exception, match="the first thing that went wrong"):
-        release.release(one.pid)
+        release.release(owner.of_process(one.pid))
     # All else is gone; the record stays, for the next attempt.
     assert not os.listdir(f"{network.DIRECTORY}/leases/coso") and not os.listdir(f"{network.DIRECTORY}/ports")
     assert member.everybody() == [done.record]
     monkeypatch.setattr(elements, "delete", kept)
-    release.release(one.pid)
+    release.release(owner.of_process(one.pid))
     assert member.everybody() == []
 
 
