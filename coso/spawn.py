@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+SIGPIPE = 13
 DIRECTORIES = ("/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin", "/usr/local/bin")
 
 
@@ -29,8 +30,8 @@ def spawn(words: list[str], text: str = "") -> tuple[int, str]:
         (os.POSIX_SPAWN_DUP2, out_write, 2),
     ]
     try:
-        # A runtime blocks signals to forward them; its helpers must not inherit that.
-        pid = os.posix_spawn(words[0], words, os.environ, file_actions=actions, setsigmask=[])
+        # A runtime blocks signals to forward them, and Python ignores one; helpers must not inherit that.
+        pid = os.posix_spawn(words[0], words, os.environ, file_actions=actions, setsigmask=[], setsigdef=[SIGPIPE])
     except OSError:
         os.close(in_write)
         os.close(out_read)

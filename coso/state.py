@@ -2,15 +2,29 @@
 
 `/run/coso` holds journals and leases (gone after a reboot, as are the
 processes they speak of), `/var/lib/coso` the writable layers of containers
-and the records of provisioning.  COSO_RUN and COSO_LIB move them.
+and the records of provisioning.  An ordinary user's are where that user's
+files of these kinds are (XDG base directories).  COSO_RUN and COSO_LIB move
+them.
 """
 
 from __future__ import annotations
 
 import os
 
-RUN = os.environ.get("COSO_RUN", "/run/coso")
-LIB = os.environ.get("COSO_LIB", "/var/lib/coso")
+
+def _places() -> tuple[str, str]:
+    """Where state of this boot is, and where state that outlives it."""
+    if os.geteuid() == 0:
+        return "/run/coso", "/var/lib/coso"
+    home = os.environ.get("HOME", "/")
+    lib = f"{os.environ.get('XDG_DATA_HOME') or f'{home}/.local/share'}/coso"
+    run = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    # Without a session there is no such place, and in /tmp anybody could be first.
+    return (f"{run}/coso" if os.path.isdir(run) else f"{lib}/run"), lib
+
+
+RUN = os.environ.get("COSO_RUN") or _places()[0]
+LIB = os.environ.get("COSO_LIB") or _places()[1]
 
 JOURNALS = f"{RUN}/containers"
 USER_RANGES = f"{RUN}/userns"

@@ -70,12 +70,13 @@ def _range(text: str, whole: str, option: str) -> range:
     return range(int(first), int(last) + 1)
 
 
-def reserve(wanted: list[Publish]) -> tuple[list[Port], list[socket]]:
+def reserve(wanted: list[Publish], *, index: bool = True) -> tuple[list[Port], list[socket]]:
     """The ports with those that the kernel has chosen, and the sockets that keep others off them.
 
+    Without `index`, the ports of root's containers are found out by binding alone.
     Raises NetworkError for the first that is taken, and closes what was opened.
     """
-    taken = _taken() if wanted else []
+    taken = _taken() if wanted and index else []
     held: list[socket] = []
     found: list[Port] = []
     try:

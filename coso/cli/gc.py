@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
-from coso.errors import PrivilegeError
+from coso.kernel.process import is_limited
 from coso.oci import store
 from coso.runtime.gc import collect
 
@@ -15,8 +14,11 @@ def main(words: list[str]) -> int:
     if words:
         sys.stdout.write("coso gc: undo what containers left whose runtime was killed; takes no options\n")
         return 0 if words[0].lstrip("-") in ("h", "help") else 125
-    if os.geteuid() != 0:
-        raise PrivilegeError("coso gc needs root", hint="run it with sudo")
+    if is_limited():
+        from coso.runtime import rootless
+
+        # What a container's users have made belongs to ids that are ours only there.
+        rootless.become_root()
     collected = collect()
     half_made, failures = store.collect()
     for container in (*collected.containers, *half_made):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from coso.cgroups import Hierarchy, Membership
     from coso.runtime.channel import Channel
     from coso.runtime.journal import Journal
+    from coso.runtime.outside import Outside
     from coso.runtime.users import Account
     from coso.spec import IdMapping, Spec
     from coso.steps import Observer
@@ -48,6 +49,8 @@ class Container:
         # Sockets that are open for their port alone, and who is told of the steps within a step.
         self.held: list[socket] = []
         self.nested: Observer | None = None
+        # Who starts programs as the ordinary user that the runtime was.
+        self.outside: Outside | None = None
         # Detached mounts, made by the parent, put in place by the child.
         self.layers = -1
         self.lower = -1

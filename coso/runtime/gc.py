@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 
+from coso.kernel.process import is_limited
 from coso.runtime import journal, user
 from coso.runtime.undo import remove_tree
 from coso.state import LAYERS
@@ -48,6 +49,8 @@ def _remove_stray_layers(failures: list[str]) -> int:
 
 
 def _collect_network() -> int:
+    if is_limited():
+        return 0
     from cosonet import release
 
     return len(release.collect())

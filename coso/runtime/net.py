@@ -15,8 +15,8 @@ from _struct import pack, unpack
 from fcntl import ioctl
 
 from coso import launcher
-from coso.errors import MissingError, NetworkError, UsageError
-from coso.kernel.process import CLONE_NEWNET, start_time
+from coso.errors import MissingError, NetworkError, PrivilegeError, UsageError
+from coso.kernel.process import CLONE_NEWNET, is_limited, start_time
 from coso.runtime.container import Container
 from coso.spawn import spawn
 from coso.spec import HOST_GATEWAY
@@ -59,6 +59,8 @@ def check_helper(path: str, words: tuple[str, ...] = ()) -> None:
     if path.endswith(CNI_SUFFIXES):
         from coso.runtime import cni
 
+        if is_limited():
+            raise PrivilegeError("CNI plugins need root", hint="leave -network out: pasta connects you")
         cni.check(path)
         cni_ports(words)
         return
@@ -69,7 +71,11 @@ def check_helper(path: str, words: tuple[str, ...] = ()) -> None:
         )
     if not os.access(path, os.X_OK):
         raise MissingError(f"the network helper {path} is not executable", hint=f"run `chmod +x {path}`")
-    if words and is_bundled(path):
+    if is_bundled(path) and is_limited():
+        from cosonet import cli, rootless
+
+        rootless.check(cli.wishes(list(words)))
+    elif words and is_bundled(path):
         from cosonet import cli, definition
 
         definition.load(cli.wishes(list(words)).network)
@@ -93,6 +99,13 @@ def attach(container: Container) -> None:
             # What fails to connect may fail to take back; it has been asked to (CNI specification, "Lifecycle").
             _refused.add(container.id)
             raise
+    elif is_bundled(helper) and container.spec.limited:
+        from coso.runtime.outside import DESCRIPTOR
+        from cosonet import cli, rootless
+
+        assert container.outside
+        wishes = cli.wishes(list(words))
+        container.address = rootless.attach(pid, wishes, container.journal.record, container.outside, DESCRIPTOR)
     elif is_bundled(helper):
         from cosonet import attach as cosonet
         from cosonet import cli
@@ -116,7 +129,7 @@ def release(helper: str, pid: int, started: int, container: str = "", words: tup
         except NetworkError:
             if container not in _refused:
                 raise
-    elif is_bundled(helper):
+    elif is_bundled(helper) and not is_limited():
         from cosonet import owner
         from cosonet import release as cosonet
 
@@ -130,7 +143,8 @@ def is_bundled(path: str) -> bool:
 
 def leave(container: Container) -> None:
     """After the lease was given back: see to the network when this was its last container."""
-    if container.has("network") and container.spec.network not in ("", "none") and is_bundled(container.spec.network):
+    wanted = container.has("network") and container.spec.network not in ("", "none") and not container.spec.limited
+    if wanted and is_bundled(container.spec.network):
         from cosonet.release import remove_later
 
         remove_later()

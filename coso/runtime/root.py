@@ -61,7 +61,9 @@ def _make_etc(container: Container) -> None:
     if not missing or not plain:
         return
     os.mkdir(layer)
-    os.chown(layer, owner + found.st_uid, group + found.st_gid)
+    if not container.spec.limited:
+        # Else the image's owner may be nobody that is mapped; then it is root inside.
+        os.chown(layer, owner + found.st_uid, group + found.st_gid)
     os.chmod(layer, stat.S_IMODE(found.st_mode))
     for name in missing:
         os.mknod(f"{layer}/{name}", stat.S_IFREG | 0o644)
@@ -131,7 +133,7 @@ def stack(container: Container) -> None:
         # No fsync when a file is copied up: the layer is thrown away, never read after a crash.
         "volatile": None,
     }
-    if container.has("user"):
+    if container.has("user") or container.spec.limited:
         # Only the host's root may set trusted.* attributes, in which an overlay otherwise keeps its marks.
         options["userxattr"] = None
     container.root = mount.new_mount("overlay", options)

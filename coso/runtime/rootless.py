@@ -15,8 +15,71 @@ from coso.errors import KernelError, PrivilegeError
 from coso.kernel import mount
 from coso.kernel.process import CLONE_NEWNS, CLONE_NEWUSER, PR_SET_DUMPABLE, prctl, unshare
 from coso.runtime.user import write_map
+from coso.spawn import find
 from coso.spec import IdMapping, Spec
 from coso.value import replace
+
+TTY = 5
+PING, HIGHEST_PING = "net.ipv4.ping_group_range", 65535
+
+
+def for_user(spec: Spec) -> Spec:
+    """A Spec of `coso run` as far as an ordinary user, or root of a user namespace, can have it.
+
+    Raises PrivilegeError for a wish that takes more.
+    """
+    if os.geteuid() == 0:
+        # Of a namespace: its ids are all there are, and the container's own.
+        return replace(spec, namespaces=tuple(name for name in spec.namespaces if name != "user"))
+    if "user" not in spec.namespaces:
+        raise PrivilegeError("--userns=host needs root", hint="leave it out, or run coso with sudo")
+    if spec.joined:
+        raise PrivilegeError("--network container:NAME needs root", hint="run coso with sudo")
+    uids, gids = _own_ids("/etc/subuid", os.geteuid()), _own_ids("/etc/subgid", os.getegid())
+    return _as_mapped(replace(spec, uid_mappings=uids, gid_mappings=gids))
+
+
+def _own_ids(file: str, own: int) -> tuple[IdMapping, ...]:
+    """Root inside is this user; all others inside are subordinate ids, where the user has some (subuid(5))."""
+    alone = (IdMapping(0, own, 1),)
+    if not find("newuidmap"):
+        return alone
+    import pwd
+
+    names = {str(os.geteuid())}
+    try:
+        names.add(pwd.getpwuid(os.geteuid()).pw_name)
+    except KeyError:
+        pass
+    try:
+        with open(file) as lines:
+            for line in lines:
+                name, _, rest = line.strip().partition(":")
+                first, _, count = rest.partition(":")
+                if name in names and first.isdecimal() and count.isdecimal() and int(count):
+                    return (*alone, IdMapping(1, int(first), int(count)))
+    except OSError:
+        pass
+    return alone
+
+
+def _as_mapped(spec: Spec) -> Spec:
+    """Leave out what names groups that are not there: ptys of group tty, ping for all."""
+    groups = sum(item.size for item in spec.gid_mappings)
+    mounts = tuple(
+        replace(item, options=tuple(option for option in item.options if option != f"gid={TTY}" or groups > TTY))
+        for item in spec.mounts
+    )
+    parameters = tuple(
+        (name, f"0 {min(groups, HIGHEST_PING + 1) - 1}" if name == PING else text) for name, text in spec.sysctl
+    )
+    return replace(spec, mounts=mounts, sysctl=parameters)
+
+
+def become_root() -> None:
+    """Become root of a user namespace with all ids that an ordinary user has."""
+    if os.geteuid() != 0:
+        _enter_users(_own_ids("/etc/subuid", os.geteuid()), _own_ids("/etc/subgid", os.getegid()))
 
 
 def enter(spec: Spec) -> Spec:

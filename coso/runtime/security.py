@@ -12,6 +12,7 @@ import os
 from coso.errors import CosoError, KernelError
 from coso.kernel import capability, seccomp
 from coso.kernel.process import PR_SET_KEEPCAPS, PR_SET_NO_NEW_PRIVS, PR_SET_PDEATHSIG, prctl
+from coso.runtime import user
 from coso.runtime.container import Container
 from coso.runtime.users import account_of
 from coso.spec import Rlimit, Seccomp, Spec
@@ -103,7 +104,9 @@ def become_user(container: Container) -> None:
     os.umask(process.user.umask)
     sets = process.capabilities
     capability.limit_bounding(capability.mask(sets.bounding))
-    _set_groups(account.groups)
+    # Those of the image's /etc/group are nobody's wish, and where one user alone is mapped there are none.
+    wished = bool(process.user.additional_gids) or not container.spec.limited or user.may_set_groups(container.proc)
+    _set_groups(account.groups if wished else [])
     os.setresgid(account.gid, account.gid, account.gid)
     if account.uid != 0:
         prctl(PR_SET_KEEPCAPS, 1)

@@ -12,8 +12,8 @@ import os
 import sys
 
 from coso import cgroups, steps
-from coso.errors import CosoError, KernelError, PrivilegeError, StartError, from_os_error
-from coso.kernel.process import start_time
+from coso.errors import CosoError, KernelError, StartError, from_os_error
+from coso.kernel.process import is_limited, start_time
 from coso.runtime import channel, child, console, handover, hooks, journal, net, plan, security
 from coso.runtime.container import Container
 from coso.runtime.pid import FORWARDED, SIGCHLD
@@ -37,7 +37,14 @@ def run(spec: Spec, *, observe: steps.Observer | None = None, explain: Explainer
     was done until then is undone.
     """
     check(spec)
+    beyond = None
+    if is_limited():
+        from coso.runtime import outside, rootless
+
+        beyond = outside.begin()
+        spec = rootless.enter(rootless.for_user(spec))
     container = Container(spec, journal.create(), *channel.pair())
+    container.outside = beyond
     container.observe = observe
     masked, umask = take_over(), os.umask(0o022)
     try:
@@ -62,12 +69,6 @@ def take_over() -> set[int]:
 
 def check(spec: Spec) -> None:
     """Raise an error for what can be known to fail before anything is done."""
-    if os.geteuid() != 0:
-        raise PrivilegeError(
-            "coso needs root to start a container",
-            cause=f"you are user {os.geteuid()}",
-            hint="run it with sudo; inside, root is an unprivileged user of its own",
-        )
     if "network" in spec.namespaces:
         net.check_helper(spec.network, spec.network_words)
     if spec.name:
@@ -223,6 +224,8 @@ def close(container: Container) -> None:
     container.ours.close()
     for end in container.held:
         end.close()
+    if container.outside:
+        container.outside.close()
     if container.gate:
         container.gate.close()
     if container.membership:

@@ -90,14 +90,14 @@ def read_maps(container: Container) -> None:
 
 def become_root(container: Container) -> None:
     """Take the namespace's user 0: until then the child is an unmapped user in it."""
-    if _may_set_groups(container.proc):
+    if may_set_groups(container.proc):
         os.setgroups([])
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
 
 
-def _may_set_groups(proc: int) -> bool:
-    """Not in a namespace that was made without privilege, or maps no group (user_namespaces(7)).
+def may_set_groups(proc: int) -> bool:
+    """Whether groups can be set: not where a namespace was made without privilege (user_namespaces(7), setgroups).
 
     `proc` is the host's /proc, for who has entered a container: that has perhaps none.
     """

@@ -112,6 +112,7 @@ def rootfs() -> Iterator[Path]:
     from tests.conftest import MIRROR
 
     with tempfile.TemporaryDirectory(prefix="coso-rootfs-", dir="/var/tmp") as directory:
+        os.chmod(directory, 0o755)  # As /tmp: an ordinary user finds it too.
         target = Path(directory) / "rootfs"
         target.mkdir(mode=0o755)
         archives = sorted(MIRROR.glob("v3.20/releases/x86_64/*.tar.gz"))
