@@ -67,14 +67,21 @@ def fs_setup(
 @task(
     help={
         "forward": "policy: set iptables' FORWARD policy to ACCEPT; rules: leave it, cosonet adds narrow rules",
+        "ipv6": "forward packets of version 6 too; a host that learns its own route by advertisements may lose it",
         **OUTPUT,
     }
 )
-def net_setup(_: Context, forward: str = "policy", check: bool = False, diff: bool = False, json: bool = False) -> None:
+def net_setup(
+    _: Context,
+    forward: str = "policy",
+    ipv6: bool = False,
+    check: bool = False,
+    diff: bool = False,
+    json: bool = False,
+) -> None:
     """Install what a container's network needs, and let the host forward packets."""
-    _finish(
-        lambda: setups.carry_out("net-setup", setups.net_setup(forward=forward), check=check, diff=diff, as_json=json)
-    )
+    wanted = setups.net_setup(forward=forward, ipv6=ipv6)
+    _finish(lambda: setups.carry_out("net-setup", wanted, check=check, diff=diff, as_json=json))
 
 
 @task(help=OUTPUT)
@@ -153,6 +160,19 @@ def vm_test(_: Context, junit: str = "", engines: bool = False) -> None:
 def vm_down(_: Context) -> None:
     """Remove the virtual machine and whatever was started for it."""
     _finish(vm.down)
+
+
+@task(
+    help={
+        "runs": "runs of each way to connect (default 30)",
+        "members": "how many members a network grows to (default 250)",
+        "containers": "how many of podman's containers beside that (default 100; 0: none)",
+    }
+)
+def bench_network(context: Context, runs: int = 30, members: int = 250, containers: int = 100) -> None:
+    """Compare connecting to a network with ip, CNI, netavark and podman, installed from Debian where missing."""
+    words = f"--runs {int(runs)} --members {int(members)} --containers {int(containers)}"
+    context.run(f"{shlex.quote(sys.executable)} -m benchmarks.network {words}", env=dict(os.environ))
 
 
 @task(help={"runs": "runs of each case (default 20)"})

@@ -46,8 +46,8 @@ def fs_setup(
     ]
 
 
-def net_setup(*, forward: str = "policy", network: str = NETWORK) -> list[Resource]:
-    """What a container's network needs of the host."""
+def net_setup(*, forward: str = "policy", network: str = NETWORK, ipv6: bool = False) -> list[Resource]:
+    """What a container's network needs of the host; with `ipv6`, for networks of that version too."""
     if forward not in FORWARD:
         raise UsageError(f"--forward {forward!r} is not one of {', '.join(FORWARD)}")
     leave = forward == "rules"
@@ -56,6 +56,7 @@ def net_setup(*, forward: str = "policy", network: str = NETWORK) -> list[Resour
         Package("nftables", "nft"),
         Program(network, launcher.text("cosonet")),
         Sysctl("net.ipv4.ip_forward", "1"),
+        *([Sysctl("net.ipv6.conf.all.forwarding", "1")] if ipv6 else []),
         ForwardPolicy("iptables", leave=leave),
         ForwardPolicy("iptables-legacy", leave=leave),
     ]

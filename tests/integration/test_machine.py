@@ -212,9 +212,61 @@ def test_processor_time_is_limited(machine: Machine) -> None:
     assert throttled("--cpus $(nproc)") == 0
 
 
-def test_an_ordinary_user_is_told_that_root_is_needed(machine: Machine) -> None:
-    user = "setpriv --reuid=65534 --regid=65534 --clear-groups"
-    done = machine.sh(f"{user} coso run -rootfs {machine.rootfs} -network none true")
+# An ordinary user's directory, and a host beyond the machine's with a server on it.
+ORDINARY = """
+set -e
+install -d -o 65534 -g 65534 /var/tmp/coso-user
+modprobe tun 2>/dev/null || true
+ip netns add world
+ip link add toworld type veth peer name world0 netns world
+ip addr add 203.0.113.1/24 dev toworld
+ip link set toworld up
+ip -n world addr add 203.0.113.2/24 dev world0
+ip -n world link set world0 up
+mkdir -p /var/tmp/coso-world
+echo from the world > /var/tmp/coso-world/index.html
+ip netns exec world python3 -m http.server --directory /var/tmp/coso-world 7777 > /dev/null 2>&1 &
+echo $! > /var/tmp/coso-world.pid
+for i in $(seq 50); do {fetch} http://203.0.113.2:7777 2>/dev/null && break; sleep 0.2; done
+"""
+AFTER = """
+kill $(cat /var/tmp/coso-world.pid)
+ip netns del world
+left=$(find /var/tmp/coso-user -mindepth 6 2>/dev/null)
+rm -rf /var/tmp/coso-user /var/tmp/coso-world /var/tmp/coso-world.pid
+echo "left: $left"
+pgrep -a 'passt|pasta' || true
+"""
+FETCH = "python3 -c 'import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())'"
+
+
+def test_an_ordinary_users_container_reaches_the_world_and_is_reached(machine: Machine) -> None:
+    """Here the tests of the network have the same, with a device that this machine may keep from users."""
+    if machine.local:
+        pytest.skip("tests/integration/network/test_rootless.py shows it here")
+    user = "setpriv --reuid=65534 --regid=65534 --clear-groups env -u XDG_RUNTIME_DIR HOME=/var/tmp/coso-user"
+    run = f"{user} coso run -rootfs {machine.rootfs}"
+    done = machine.sh(ORDINARY.replace("{fetch}", FETCH))
+    try:
+        assert done.rc == 0, done.stdout + done.stderr
+        done = machine.sh(f"{run} -- wget -qO- http://203.0.113.2:7777")
+        assert done.stdout == "from the world\n", done.stderr
+        inside = "echo inside > /tmp/index.html; exec timeout 25 httpd -f -p 80 -h /tmp"
+        asked = (
+            f"{run} -p 8080:80 -p 0.0.0.0:8081:80 -- /bin/sh -c '{inside}' > /dev/null 2>&1 & "
+            f"for i in $(seq 40); do {FETCH} http://127.0.0.1:8080 2>/dev/null && break; sleep 0.5; done; "
+            f"ip netns exec world {FETCH} http://203.0.113.1:8081; "
+            f"ip netns exec world {FETCH} http://203.0.113.1:8080 2>/dev/null || echo closed; wait $!"
+        )
+        done = machine.sh(asked)
+        assert done.stdout.split() == ["inside", "inside", "closed"], done.stdout + done.stderr
+    finally:
+        after = machine.sh(AFTER)
+    assert after.stdout.split() == ["left:"], after.stdout
+
+
+def test_what_takes_root_is_said_to_an_ordinary_user(machine: Machine) -> None:
+    done = machine.sh("setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/ coso network create web")
     assert done.rc == 125
     assert "needs root" in done.stderr.splitlines()[0]
     assert "Traceback" not in done.stderr

@@ -93,9 +93,12 @@ def _limits(process: Config, pid: int, warnings: list[str]) -> Iterator[str]:
     found = {line[4:26].strip(): line[26:].split()[:2] for line in lines}
     for limit in process.get("rlimits") or []:
         name = NAMES[LIMITS.index(limit["type"])]
-        if found[name] != [str(limit["soft"]), str(limit["hard"])] and not any(
-            limit["type"] in said for said in warnings
-        ):
+        soft = limit["soft"]
+        if limit["type"] == "RLIMIT_CPU" and soft == 0:
+            soft = (
+                1  # To the kernel a limit of no time means that none was set, so it makes a second of it (do_prlimit).
+            )
+        if found[name] != [str(soft), str(limit["hard"])] and not any(limit["type"] in said for said in warnings):
             yield f"{limit['type']} is {found[name]}"
 
 
