@@ -20,7 +20,8 @@ def find(program: str) -> str:
 def spawn(words: list[str], text: str = "") -> tuple[int, str]:
     """Run `words` with `text` as input; return its exit status (negative: a signal) and all it printed.
 
-    `text` must fit into a pipe (64 KiB).  Raises OSError when the program cannot be executed.
+    `text` may be longer than a pipe holds only for a program that reads all of it before it says much.
+    Raises OSError when the program cannot be executed.
     """
     in_read, in_write = os.pipe2(os.O_CLOEXEC)
     out_read, out_write = os.pipe2(os.O_CLOEXEC)

@@ -11,9 +11,9 @@ import os
 
 from coso.errors import NetworkError
 from coso.state import RUN, make_directories
+from cosonet import owner
 from cosonet.address import Address, Subnet, parse_subnet
 from cosonet.definition import Network
-from cosonet.owner import is_alive, name_of
 
 DIRECTORY = f"{RUN}/network/leases"
 
@@ -57,9 +57,9 @@ def _fixed(network: Network, subnet: Subnet, wanted: Address) -> Address:
     if wanted.number in (subnet.base, subnet.last) or wanted in network.gateways():
         raise NetworkError(f"the address {wanted.text} is the network's own: it names the subnet, or its gateway")
     holder = holder_of(network.name, wanted)
-    if holder and is_alive(holder):
+    if holder and owner.is_alive(holder):
         raise NetworkError(
-            f"the address {wanted.text} is in use by {name_of(holder)}",
+            f"the address {wanted.text} is in use by {owner.name_of(holder)}",
             hint=f"`coso network inspect {network.name}` shows who has which",
         )
     return wanted
@@ -80,12 +80,7 @@ def take(network: str, address: str, who: str) -> None:
 
 def give_back(network: str, address: str, who: str) -> None:
     """End a lease, if it is still of that owner."""
-    path = f"{directory(network)}/{address}"
-    try:
-        if os.readlink(path) == who:
-            os.unlink(path)
-    except FileNotFoundError:
-        pass
+    owner.give_back(f"{directory(network)}/{address}", who)
 
 
 def any_left(network: str) -> bool:

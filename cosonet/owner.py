@@ -56,6 +56,15 @@ def namespace_of(who: str) -> str:
     return f"/proc/{pid}/ns/net" if pid else os.readlink(_link(who))
 
 
+def give_back(link: str, who: str) -> None:
+    """Remove a link to an owner, such as a lease, if it still leads to that one."""
+    try:
+        if os.readlink(link) == who:
+            os.unlink(link)
+    except FileNotFoundError:
+        pass
+
+
 def pid_of(who: str) -> int:
     """The number of a process; 0 for a namespace."""
     kind = who.partition(":")[0]

@@ -14,8 +14,8 @@ from _socket import AF_INET, AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SOCK_CLOEXEC, 
 from coso.errors import NetworkError, UsageError
 from coso.state import RUN, make_directories
 from coso.value import value
+from cosonet import owner
 from cosonet.address import parse
-from cosonet.owner import is_alive, name_of
 
 DIRECTORY = f"{RUN}/network/ports"
 LOCALHOST = "127.0.0.1"
@@ -84,7 +84,7 @@ def reserve(wanted: list[Publish], *, index: bool = True) -> tuple[list[Port], l
             for other_protocol, other_host, other_port, who in taken:
                 same = (other_protocol, other_port) == (item.protocol, item.host_port)
                 if same and _collide(other_host, item.host):
-                    raise _conflict(item, f"{name_of(who)} has published it")
+                    raise _conflict(item, f"{owner.name_of(who)} has published it")
             port, end = _bind(item)
             if end:
                 held.append(end)
@@ -152,7 +152,7 @@ def _taken() -> list[tuple[str, str, int, str]]:
 
 def any_dead() -> bool:
     """Whether ports stand in the index whose owners have ended."""
-    return any(not is_alive(who) for _, _, _, who in _taken())
+    return any(not owner.is_alive(who) for _, _, _, who in _taken())
 
 
 def take(ports: list[Port], who: str) -> None:
@@ -166,9 +166,4 @@ def take(ports: list[Port], who: str) -> None:
 def give_back(ports: list[Port], who: str) -> None:
     """Forget whose ports these were."""
     for protocol, host, port, _ in ports:
-        path = f"{DIRECTORY}/{protocol}-{port}-{host}"
-        try:
-            if os.readlink(path) == who:
-                os.unlink(path)
-        except FileNotFoundError:
-            pass
+        owner.give_back(f"{DIRECTORY}/{protocol}-{port}-{host}", who)

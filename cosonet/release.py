@@ -40,7 +40,7 @@ def take_back(one: Member, *, remove_link: bool = False) -> list[str]:
 def _take_back(one: Member, *, remove_link: bool = False) -> list[str]:
     failures: list[str] = []
     removal = [_remove_link] if remove_link else []
-    for act in (names.leave, _close_firewall, _give_ports_back, _give_addresses_back, *removal):
+    for act in (names.leave, _close_firewall, _forget_flows, _give_ports_back, _give_addresses_back, *removal):
         try:
             act(one)
         except (CosoError, OSError) as error:
@@ -55,6 +55,13 @@ def _take_back(one: Member, *, remove_link: bool = False) -> list[str]:
 def _close_firewall(one: Member) -> None:
     if one.host_link:
         elements.delete(elements.of_member(one))
+
+
+def _forget_flows(one: Member) -> None:
+    if any(protocol == "udp" for protocol, *_ in one.ports):
+        from cosonet import flows
+
+        flows.forget(one.addresses)
 
 
 def _give_ports_back(one: Member) -> None:

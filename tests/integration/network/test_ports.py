@@ -176,6 +176,24 @@ def test_a_port_is_free_again_after_its_container(serve: Serve, cosonet: Cosonet
     assert eventually(lambda: cosonet("-pid", str(other.pid), "-publish", "8080:80")[0] == 0)
 
 
+def test_a_client_that_goes_on_sending_meets_the_next_container(serve: Serve, outer: Box, cosonet: Cosonet) -> None:
+    """From one and the same port: the kernel takes that for the flow to the container before."""
+    script = (
+        "import socket, sys\n"
+        "end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "end.bind(('', 5555))\n"
+        "end.settimeout(1.5)\n"
+        f"end.sendto(b'?', ('{HERE4}', 5353))\n"
+        "sys.stdout.write(end.recv(100).decode())\n"
+    )
+    first = serve([53], "-publish", "0.0.0.0:5353:53/udp")
+    assert outer.python(script) == (0, "53 198.51.100.2")
+    first.end()
+    assert cosonet("gc")[0] == 0
+    serve([54], "-publish", "0.0.0.0:5353:54/udp")
+    assert outer.python(script) == (0, "54 198.51.100.2")
+
+
 def test_nobody_on_the_host_takes_a_port_while_its_container_runs(start: Start) -> None:
     process = start("-p", "8080:80", "echo up; exec sleep 30", network="bridge")
     assert process.stdout and process.stdout.readline() == "up\n"
