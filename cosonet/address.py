@@ -95,12 +95,10 @@ def number(text: str) -> int:
 
 def parse_mac(text: str, option: str) -> bytes:
     """An Ethernet address of one station; raises UsageError that names the option it was given to."""
-    parts = text.replace("-", ":").split(":")
-    try:
-        raw = bytes(int(part, 16) for part in parts)
-    except ValueError:
-        raw = b""
-    if len(raw) != 6 or any(len(part) != 2 for part in parts):
+    parts = text.lower().replace("-", ":").split(":")
+    good = len(parts) == 6 and all(len(part) == 2 and not set(part) - set("0123456789abcdef") for part in parts)
+    raw = bytes.fromhex("".join(parts)) if good else b""
+    if not good:
         raise UsageError(f"{option} {text!r} is not an Ethernet address", hint="write it as 02:42:ac:11:00:02")
     if raw[0] & 1 or raw == bytes(6):
         raise UsageError(f"{option} {text!r} is the address of a group or of nobody", hint="make the first byte 02")

@@ -11,12 +11,12 @@ import os
 import time
 
 from coso import steps
-from coso.errors import KernelError, NetworkError, UsageError
+from coso.errors import CosoError, NetworkError, UsageError
 from coso.kernel.process import start_time
 from coso.steps import Step
 from coso.value import value
 from cosonet import definition, elements, inside, lease, member, names, netlink, network, owner, publish
-from cosonet.address import Address, parse, parse_mac
+from cosonet.address import Address, mac_text, parse, parse_mac
 from cosonet.definition import Network
 from cosonet.member import Member
 
@@ -32,7 +32,7 @@ PATIENCE = 2.0
 
 @value
 class Wishes:
-    """What is asked for besides the process; texts are empty where nothing is."""
+    """What is asked for besides the process; texts are empty where nothing is. `origin` is the CNI configuration."""
 
     network: str = definition.DEFAULT
     ip: str = ""
@@ -40,6 +40,8 @@ class Wishes:
     mac: str = ""
     interface: str = ""
     names: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+    origin: str = ""
     hosts: str = ""
     publish: tuple[Publish, ...] = ()
 
@@ -88,7 +90,7 @@ def connect(who: str, wishes: Wishes, observe: steps.Observer | None = None) -> 
             end.close()
         if connecting.member:
             release.take_back(connecting.member, remove_link=True)
-        if isinstance(error, steps.FailedStep) and isinstance(error.__cause__, OSError | NetworkError | KernelError):
+        if isinstance(error, steps.FailedStep) and isinstance(error.__cause__, OSError | CosoError):
             raise error.__cause__ from None
         raise
     finally:
@@ -125,13 +127,17 @@ def check(connecting: Connecting) -> None:
                 f"-publish [{item.host}]: the network {wanted.name} has no subnet of version 6",
                 hint="make one with `coso network create --ipv6`",
             )
-        if item.host == "::1":
+        if parse(item.host, "-publish").number == 1:
             raise UsageError(
                 "-publish [::1]: the kernel translates no packet to ::1", hint="publish on 127.0.0.1, or on an address"
             )
-    if member.find(connecting.owner, wanted.name):
+    _refuse_twice(connecting)
+
+
+def _refuse_twice(connecting: Connecting) -> None:
+    if member.find(connecting.owner, connecting.network.name):
         raise NetworkError(
-            f"{owner.name_of(connecting.owner)} is connected to {wanted.name} already",
+            f"{owner.name_of(connecting.owner)} is connected to {connecting.network.name} already",
             hint="`cosonet release -pid PID` gives its address back",
         )
 
@@ -142,15 +148,19 @@ def join(connecting: Connecting) -> None:
 
     wishes = connecting.wishes
     connecting.inside = inside.sockets_in(connecting.namespace)
-    interface = wishes.interface or inside.free_interface(connecting.inside[1])
     with network.locked():
+        _refuse_twice(connecting)
+        interface = wishes.interface or inside.free_interface(connecting.inside[1])
+        if netlink.index_of(connecting.inside[1], interface):
+            raise NetworkError(f"the interface {interface} is there already", hint="leave -interface out")
         if wishes.publish and publish.any_dead():
             release.drop_dead()
         ports, connecting.held = publish.reserve(list(wishes.publish))
         wanted = connecting.network = network.ensure(wishes.network)
         addresses = [_choose(wanted, version, text) for version, text in ((4, wishes.ip), (6, wishes.ip6))]
         first, second = (address.text if address else "" for address in addresses)
-        mac = wishes.mac.lower().replace("-", ":") or (elements.mac_of(addresses[0]) if addresses[0] else "")
+        asked = mac_text(parse_mac(wishes.mac, "-mac")) if wishes.mac else ""
+        mac = asked or (elements.mac_of(addresses[0]) if addresses[0] else "")
         one = Member(
             connecting.owner,
             wanted.name,
@@ -160,8 +170,9 @@ def join(connecting: Connecting) -> None:
             second,
             mac if wanted.driver != "ipvlan" else "",
             ports,
-            list(wishes.names),
+            [*wishes.names, *wishes.aliases],
             wishes.hosts,
+            wishes.origin,
         )
         connecting.member = one
         member.write(one)

@@ -35,7 +35,8 @@ ATTACH = (
     Option("ip6", "", "ADDRESS", "address of version 6"),
     Option("mac", "", "ADDRESS", "Ethernet address (default derived from the address)"),
     Option("interface", "", "NAME", "interface inside (default eth0, or the next that is free)"),
-    Option("name", "", "NAME", "name on the network", repeated=True),
+    Option("name", "", "NAME", "name on the network: the container's", repeated=True),
+    Option("alias", "", "NAME", "one more name on the network", repeated=True),
     Option("hosts", "", "FILE", "hosts file of the container, kept up to date"),
     Option("publish", "", "[IP:]HOST:PORT[/udp]", "lead a port of the host (127.0.0.1) inside", repeated=True),
 )
@@ -59,7 +60,8 @@ def main(words: list[str]) -> int:
 
 def _carry_out(words: list[str]) -> int:
     command = words[0] if words and words[0] in COMMANDS else ""
-    given = parse(OPTIONS, words[bool(command) :], "cosonet")
+    table = {"": OPTIONS, "release": (PID, NETWORK, HELP_OPTION)}.get(command, (HELP_OPTION,))
+    given = parse(table, words[bool(command) :], f"cosonet {command}".strip())
     if given.on("help") or not words:
         from coso.cli.flags import usage
 
@@ -82,9 +84,10 @@ def _wishes(given: Words) -> Wishes:
     from cosonet.definition import DEFAULT
     from cosonet.publish import parse_publish
 
-    for name in given.all("name"):
-        if not name or set(name) & set(" \t\n#"):
-            raise UsageError(f"-name {name!r} is not one word")
+    for option in ("name", "alias"):
+        for name in given.all(option):
+            if not name or set(name) & set(" \t\r\n#"):
+                raise UsageError(f"-{option} {name!r} is not one word")
     interface = given.last("interface")
     if interface and (len(interface) > 15 or set(interface) & set("/ \t\n:")):
         raise UsageError(f"-interface {interface!r} cannot be the name of an interface", hint="up to 15 characters")
@@ -95,6 +98,7 @@ def _wishes(given: Words) -> Wishes:
         mac=given.last("mac"),
         interface=interface,
         names=tuple(given.all("name")),
+        aliases=tuple(given.all("alias")),
         hosts=given.last("hosts"),
         publish=tuple(item for text in given.all("publish") for item in parse_publish(text)),
     )

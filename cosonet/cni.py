@@ -18,7 +18,7 @@ from coso.kernel.process import CLONE_NEWNET, setns
 from cosonet import definition, manage, member, netlink, network, owner, release
 from cosonet.address import BITS, parse
 from cosonet.member import Member
-from cosonet.publish import PROTOCOLS, Publish
+from cosonet.publish import HIGHEST, PROTOCOLS, Publish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,6 +61,9 @@ def main() -> int:
         text = error.message if isinstance(error, CosoError) else str(error)
         details = getattr(error, "hint", "") or getattr(error, "cause", "")
         known = {"cniVersion": version, "code": FAILED, "msg": text, "details": details}
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        text = f"the configuration makes no sense: {type(error).__name__}: {error}"
+        known = {"cniVersion": version, "code": INVALID_CONFIG, "msg": text, "details": ""}
     _print(known)
     return 1
 
@@ -140,13 +143,16 @@ def _switch(config: Config, key: str) -> str:
 def _ports(config: Config) -> tuple[Publish, ...]:
     """The port mappings of the capability `portMappings`; for every address of the host, unless one is named."""
     found = []
-    for item in config.get("runtimeConfig", {}).get("portMappings") or []:
+    for item in (config.get("runtimeConfig") or {}).get("portMappings") or []:
         protocol = str(item.get("protocol", "tcp")).lower()
         if protocol not in PROTOCOLS:
             raise CniError(INVALID_CONFIG, f"portMappings: {protocol!r} is not tcp, udp or sctp")
         if item.get("hostPort"):
-            host = item.get("hostIP") or "0.0.0.0"
-            found.append(Publish(protocol, host, int(item["hostPort"]), int(item["containerPort"])))
+            host = parse(str(item.get("hostIP") or "0.0.0.0"), "portMappings: hostIP").text
+            ports = int(item["hostPort"]), int(item["containerPort"])
+            if not all(0 < port <= HIGHEST for port in ports):
+                raise CniError(INVALID_CONFIG, f"portMappings: {item!r} names no ports")
+            found.append(Publish(protocol, host, *ports))
     return tuple(found)
 
 
@@ -157,14 +163,15 @@ def add(config: Config) -> None:
     who, interface = _owner()
     path = _environment("CNI_NETNS")
     name = _ensure_defined(config)
-    asked = config.get("runtimeConfig", {})
+    asked = config.get("runtimeConfig") or {}
     ips = [str(text).partition("/")[0] for text in asked.get("ips") or []]
     by_version = {parse(text, "ips").version: text for text in ips}
     wishes = Wishes(
         network=name,
         ip=by_version.get(4, ""),
         ip6=by_version.get(6, ""),
-        mac=str(asked.get("mac", "")),
+        mac=str(asked.get("mac") or ""),
+        origin=str(config.get("name")),
         interface=interface,
         publish=_ports(config),
     )
@@ -255,7 +262,8 @@ def collect(config: Config) -> None:
         raise CniError(INVALID_CONFIG, "`cni.dev/valid-attachments` is missing")
     kept = {owner.of_namespace(str(item.get("containerID")), str(item.get("ifname"))) for item in valid}
     for one in member.everybody(name):
-        if owner.pid_of(one.owner) == 0 and one.owner not in kept:
+        # Another configuration may use the network too, and its runtime says for itself what it knows of.
+        if owner.pid_of(one.owner) == 0 and one.origin == str(config.get("name")) and one.owner not in kept:
             release.release(one.owner, name)
     release.collect()
 

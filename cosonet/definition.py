@@ -83,18 +83,18 @@ def to_text(network: Network) -> str:
 
 
 def save(network: Network) -> None:
-    """Keep a new definition; raises NetworkError when the name is taken."""
+    """Keep a new definition; raises NetworkError when the name is taken. The caller holds the networks' lock."""
     make_directories(DIRECTORY)
-    path = f"{DIRECTORY}/{network.name}.json"
+    path, beside = f"{DIRECTORY}/{network.name}.json", f"{DIRECTORY}/.new"
+    fd = os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        fd = os.open(f"{path}.new", os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         os.write(fd, to_text(network).encode())
-        os.close(fd)
-        os.link(f"{path}.new", path)
+        os.link(beside, path)
     except FileExistsError:
         raise NetworkError(f"a network {network.name!r} exists already", hint="`coso network ls` lists them") from None
     finally:
-        os.unlink(f"{path}.new")
+        os.close(fd)
+        os.unlink(beside)
 
 
 def forget(name: str) -> None:

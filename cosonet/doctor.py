@@ -84,7 +84,7 @@ def _kernel() -> Iterator[Finding]:
     status, said = spawn([program, "-c", "-f", "-"], firewall.rules([sample], []))
     if status:
         yield Finding(
-            f"the kernel does not take coso's rules: {said.strip().splitlines()[0]}",
+            f"the kernel does not take coso's rules: {(said.strip().splitlines() or [str(status)])[0]}",
             "modprobe -a nf_tables nft_masq nft_nat nft_ct nft_fib_inet nf_tables_bridge bridge veth",
         )
 
@@ -106,11 +106,12 @@ def _forwarding() -> Iterator[Finding]:
 
 def _policies() -> Iterator[Finding]:
     """FORWARD with the policy DROP, and rules of ours that are missing there."""
-    for program in firewall.iptables_in_use():
+    for program in [*firewall.iptables_in_use(), *firewall.ip6tables_in_use()]:
+        version6 = os.path.basename(program).startswith("ip6")
         _, said = spawn([program, "-w", "-S"])
         lines = said.splitlines()
         closed = "-P FORWARD DROP" in lines
-        for item in _bridges():
+        for item in [item for item in _bridges() if item.subnet6 or not version6]:
             ours = [line for line in lines if line.startswith("-A ") and firewall.is_ours(line, item.bridge)]
             if len(ours) < len(firewall.accepts(item.bridge)) and closed:
                 yield Finding(

@@ -96,7 +96,7 @@ def _inet(bridges: list[Network], sets: str) -> str:
     return f"""table {TABLE} {{{sets}
   chain guard {{
     type filter hook prerouting priority raw; policy accept;
-    iifname @bridges ip daddr {LOOPBACK} drop
+    iifname != "lo" ip daddr {LOOPBACK} drop
   }}
   chain prerouting {{
     type nat hook prerouting priority dstnat; policy accept;
@@ -141,9 +141,9 @@ def apply(networks: list[Network], members: list[Member]) -> bool:
     return "table ip filter" not in _nft(f"list tables ip\n{rules(networks, members)}")
 
 
-def accept(bridge: str) -> None:
-    """Let iptables accept what a bridge of ours forwards; raise NetworkError."""
-    for program in iptables_in_use():
+def accept(bridge: str, *, version6: bool = False) -> None:
+    """Let iptables accept what a bridge of ours forwards, in version 6 where somebody uses that; raise NetworkError."""
+    for program in [*iptables_in_use(), *(ip6tables_in_use() if version6 else [])]:
         restore = f"{program}-restore"
         there = [line[3:] for line in _ours(program, bridge)]
         wanted = [f"{forward_chain(program)} {rule}" for rule in accepts(bridge)]
@@ -164,7 +164,7 @@ def _plain(rule: str) -> tuple[str, ...]:
 
 def close(bridge: str) -> None:
     """Take the rules for a bridge away, as far as they are there."""
-    for program in iptables_in_use():
+    for program in [*iptables_in_use(), *ip6tables_in_use()]:
         if ours := _ours(program, bridge):
             commands = "".join(f"-D {line[3:]}\n" for line in ours)
             spawn([f"{program}-restore", "-w", "--noflush"], f"*filter\n{commands}COMMIT\n")
@@ -219,6 +219,12 @@ def iptables_in_use() -> list[str]:
     if legacy and found and "filter" in legacy_tables() and not _is_legacy(found[0]):
         found.append(legacy)
     return found
+
+
+def ip6tables_in_use() -> list[str]:
+    """The ip6tables program, where its table is there: made by us it would have to be removed by us too."""
+    program = find("ip6tables")
+    return [program] if program and find("nft") and "table ip6 filter" in _nft("list tables ip6\n") else []
 
 
 def legacy_tables() -> list[str]:

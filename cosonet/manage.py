@@ -25,7 +25,7 @@ POOL = tuple(
 )
 OPTIONS = {"parent", "mode", "mtu"}
 USUAL_MODES = {"macvlan": "bridge", "ipvlan": "l2"}
-LARGEST_MTU = 65535
+LARGEST_MTU, LEAST_MTU6 = 65535, 1280
 
 
 def create(name: str, words: Words) -> Network:
@@ -85,11 +85,18 @@ def _with_addresses(wanted: Network, words: Words) -> Network:
     if words.on("ipv6") and not subnets[6]:
         subnets[6] = _unique_local().text
     found = replace(wanted, subnet=subnets[4], subnet6=subnets[6])
+    if subnets[6] and 0 < found.mtu < LEAST_MTU6:
+        raise UsageError(f"--opt mtu={found.mtu}: IPv6 needs {LEAST_MTU6} at least")
     gateways = {4: "", 6: ""}
     for text in words.all("gateway"):
         address = parse(text, "--gateway")
-        if not any(subnet.has(address) for subnet in found.subnets()):
+        mine = [subnet for subnet in found.subnets() if subnet.has(address)]
+        if not mine:
             raise UsageError(f"--gateway {text!r} is in no subnet of the network")
+        if address.number in (mine[0].base, mine[0].last):
+            raise UsageError(f"--gateway {text!r} is the first or last address of {mine[0].text}, and nobody's")
+        if gateways[address.version]:
+            raise UsageError(f"--gateway {text!r}: a network has one gateway of version {address.version}")
         gateways[address.version] = address.text
     found = replace(found, gateway=gateways[4], gateway6=gateways[6])
     if text := words.last("ip-range"):
@@ -188,7 +195,13 @@ def remove(name: str) -> None:
 
 def prune() -> list[str]:
     """Forget every network that people have made and nobody uses; return their names."""
-    unused = [name for name in definition.names() if name != DEFAULT and not lease.any_left(name)]
-    for name in unused:
-        remove(name)
-    return unused
+    removed = []
+    for name in definition.names():
+        if name == DEFAULT or lease.any_left(name):
+            continue
+        try:
+            remove(name)
+            removed.append(name)
+        except NetworkError:
+            continue  # It has come into use, or gone, at this moment.
+    return removed

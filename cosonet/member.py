@@ -17,6 +17,8 @@ DIRECTORY = f"{RUN}/network/members"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     # Protocol, the host's address or "" for every one, the host's port, the container's.
     Port = tuple[str, str, int, int]
 
@@ -26,7 +28,8 @@ class Member:
     """An owner in a network: the interface inside, the link outside, its addresses, ports and names.
 
     `hosts` is the hosts file of its container, kept up to date; `host_link`
-    is empty where no link of ours stays outside.
+    is empty where no link of ours stays outside; `origin` is the name of the
+    CNI configuration that asked for it.
     """
 
     owner: str
@@ -39,6 +42,7 @@ class Member:
     ports: list[Port] = []  # noqa: RUF012  # a value: frozen like the others
     names: list[str] = []  # noqa: RUF012
     hosts: str = ""
+    origin: str = ""
 
     @property
     def addresses(self) -> list[str]:
@@ -81,23 +85,23 @@ def forget(member: Member) -> None:
 def of(who: str) -> list[Member]:
     """The connections of an owner."""
     begin = f"{who}:"
-    return [_read(name) for name in _names() if name.startswith(begin)]
+    return _read_all(name for name in _names() if name.startswith(begin))
 
 
 def find(who: str, network: str) -> Member | None:
     """The connection of an owner to a network, or None."""
     name = f"{who}:{network}"
-    return _read(name) if os.path.exists(f"{DIRECTORY}/{name}") else None
+    return _read(name)
 
 
 def everybody(network: str = "") -> list[Member]:
     """Every connection, or every one to a network."""
-    return [_read(name) for name in _names() if not network or name.split(":", 2)[2] == network]
+    return _read_all(name for name in _names() if not network or name.split(":", 2)[2] == network)
 
 
 def dead() -> list[Member]:
     """The connections of owners that are gone."""
-    return [_read(name) for name in _names() if not is_alive(name.rpartition(":")[0])]
+    return _read_all(name for name in _names() if not is_alive(name.rpartition(":")[0]))
 
 
 def _names() -> list[str]:
@@ -107,9 +111,17 @@ def _names() -> list[str]:
         return []
 
 
-def _read(name: str) -> Member:
-    with open(f"{DIRECTORY}/{name}", encoding="utf-8") as file:
-        text = file.read()
+def _read_all(names: Iterable[str]) -> list[Member]:
+    return [found for found in map(_read, names) if found]
+
+
+def _read(name: str) -> Member | None:
+    """A record; None where it has gone meanwhile."""
+    try:
+        with open(f"{DIRECTORY}/{name}", encoding="utf-8") as file:
+            text = file.read()
+    except FileNotFoundError:
+        return None
     try:
         known = quickjson.loads(text)
         known["ports"] = [tuple(port) for port in known["ports"]]

@@ -15,6 +15,12 @@ from cosonet import member
 from cosonet.member import Member
 
 DIRECTORY = f"{RUN}/network/names"
+# A hosts file beyond that is a container's jest, and nobody reads it for its sake.
+LARGEST = 1 << 20
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def _mark(one: Member) -> str:
@@ -36,24 +42,38 @@ def arrive(one: Member) -> None:
     if one.names:
         make_directories(DIRECTORY)
         os.close(os.open(known, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        for path in (known, one.hosts, *_files_of_others(one)):
+        for path in (known, one.hosts):
             _append(path, lines(one))
+        _each(_files_of_others(one), lambda path: _append(path, lines(one)))
 
 
 def leave(one: Member) -> None:
     """Forget a member in the files of all, and all of its network in its own. The caller holds the lock."""
     if one.names:
         known = f"{DIRECTORY}/{one.network}"
-        for path in (known, *_files_of_others(one)):
-            _drop(path, _mark(one))
+        _drop(known, _mark(one))
+        _each(_files_of_others(one), lambda path: _drop(path, _mark(one)))
         if os.path.exists(known) and not os.path.getsize(known):
             os.unlink(known)
     if one.hosts:
-        _drop(one.hosts, f"# coso {one.network} ")
+        _drop(one.hosts, "", f"# coso {one.network} ")
+
+
+def _each(paths: list[str], act: Callable[[str], None]) -> None:
+    """Change the files of others as far as they let us: a container may do with its own what it likes."""
+    for path in paths:
+        try:
+            act(path)
+        except OSError:
+            continue
 
 
 def _files_of_others(one: Member) -> list[str]:
     return [other.hosts for other in member.everybody(one.network) if other.hosts and other.owner != one.owner]
+
+
+def _is_marked(line: str, end: str, part: str) -> bool:
+    return bool(end and line.endswith(end)) or bool(part and part in line)
 
 
 def _append(path: str, text: str) -> None:
@@ -70,15 +90,17 @@ def _append(path: str, text: str) -> None:
         os.close(fd)
 
 
-def _drop(path: str, mark: str) -> None:
-    """Remove the lines with a mark, in place: the file is bound into the container by its inode."""
+def _drop(path: str, end: str, part: str = "") -> None:
+    """Remove the lines with a mark, at their end or in part, in place: the file is bound inside by its inode."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     try:
-        before = os.pread(fd, os.fstat(fd).st_size, 0).decode(errors="surrogateescape")
-        kept = [line for line in before.splitlines(keepends=True) if mark not in line]
+        if os.fstat(fd).st_size > LARGEST:
+            return
+        before = os.pread(fd, LARGEST, 0).decode(errors="surrogateescape")
+        kept = [line for line in before.splitlines(keepends=True) if not _is_marked(line.rstrip("\n"), end, part)]
         text = "".join(kept).encode(errors="surrogateescape")
         if len(text) != len(before.encode(errors="surrogateescape")):
             # One write, shorter than before: a reader at this moment sees names twice, never none.

@@ -30,6 +30,7 @@ DEFAULTS = tuple(
     for second in seconds
 )
 USUAL_MTU = 1500
+SHORTEST = {4: 4, 6: 8}
 
 
 class locked:  # noqa: N801  # used like the function it would be, were contextlib not 4 ms to import
@@ -56,6 +57,11 @@ def ensure(name: str) -> Network:
     if os.path.exists(f"{MADE}/{name}"):
         remove(name)
     network = resolved(definition.load(name))
+    if network.is_bridge and _index(network.bridge):
+        raise NetworkError(
+            f"the interface {network.bridge} is there, and is not coso's",
+            hint=f"`ip link del {network.bridge}`, should nobody need it",
+        )
     _save(network, ready=False)
     try:
         if network.is_bridge:
@@ -117,7 +123,7 @@ def resolved(network: Network) -> Network:
         known = replace(known, subnet=free_subnet(DEFAULTS, known.name).text)
     else:
         for subnet in known.subnets():
-            refuse_overlap(subnet, known.name)
+            refuse_overlap(subnet, known.name, known.bridge)
     gateway, gateway6 = ([*(subnet.at(1).text for subnet in known.subnets()), ""])[:2]
     mtu = known.mtu or outer_mtu()
     return replace(known, gateway=known.gateway or gateway, gateway6=known.gateway6 or gateway6, mtu=mtu)
@@ -127,7 +133,7 @@ def _make(network: Network) -> None:
     if firewall.apply([*made(), network], member.everybody()):
         with open(FILTER_TABLE, "w"):
             pass
-    firewall.accept(network.bridge)
+    firewall.accept(network.bridge, version6=bool(network.subnet6))
     make_bridge(network)
 
 
@@ -214,12 +220,12 @@ def free_subnet(candidates: tuple[Subnet, ...], name: str) -> Subnet:
     )
 
 
-def refuse_overlap(subnet: Subnet, name: str) -> None:
-    """Raise NetworkError where a subnet is the host's, or another network's."""
+def refuse_overlap(subnet: Subnet, name: str, bridge: str = "") -> None:
+    """Raise NetworkError where a subnet is the host's, or another network's; what a half-made bridge has is its own."""
     for other in _of_others(name):
         if subnet.overlaps(other):
             raise NetworkError(f"the subnet {subnet.text} overlaps {other.text} of another network")
-    for other in routes():
+    for other in routes(bridge):
         if subnet.overlaps(other):
             raise NetworkError(
                 f"the subnet {subnet.text} overlaps the host's route to {other.text}",
@@ -232,14 +238,17 @@ def _of_others(name: str) -> list[Subnet]:
     return [subnet for other in others if other.name != name and other.is_bridge for subnet in other.subnets()]
 
 
-def routes() -> list[Subnet]:
-    """Where the host has routes to, default routes left out (proc(5), /proc/net/route and ipv6_route)."""
+def routes(but: str = "") -> list[Subnet]:
+    """Where the host has routes to, those of an interface left out (proc(5), /proc/net/route and ipv6_route).
+
+    The default routes are left out too, and the halves and quarters in which VPNs set them.
+    """
     found = []
     with open("/proc/net/route") as file:
         for line in file.readlines()[1:]:
             words = line.split()
             base, mask = (int.from_bytes(bytes.fromhex(words[at]), "little") for at in (1, 7))
-            if mask:
+            if mask.bit_count() >= SHORTEST[4] and words[0] != but:
                 found.append(Subnet(4, base, mask.bit_count()))
     try:
         with open("/proc/net/ipv6_route") as file:
@@ -250,7 +259,13 @@ def routes() -> list[Subnet]:
         words = line.split()
         base, length = int(words[0], 16), int(words[1], 16)
         # Link-local and multicast prefixes are every interface's.
-        if length and base >> 118 != 0xFE80 >> 6 and base >> 120 != 0xFF and words[9] != "lo":
+        if (
+            length >= SHORTEST[6]
+            and words[9] != but
+            and base >> 118 != 0xFE80 >> 6
+            and base >> 120 != 0xFF
+            and words[9] != "lo"
+        ):
             found.append(Subnet(6, base, length))
     return found
 
@@ -275,6 +290,8 @@ def check_forwarding(network: Network) -> None:
         wanted = any(subnet.version == version for subnet in network.subnets())
         if not wanted or not network.is_bridge or network.internal:
             continue
+        if not os.path.exists(f"/proc/sys/{path}"):
+            raise NetworkError(f"the network {network.name} has a subnet of version 6, and the host has no such")
         with open(f"/proc/sys/{path}") as file:
             if file.read().strip() == "0":
                 key = path.replace("/", ".")

@@ -51,9 +51,11 @@ def parse_publish(text: str, option: str = "-publish") -> list[Publish]:
     elif not host and "." in head:
         host, outside = head, ""
     if host:
-        parse(host, f"{option} {text!r}: the address")
+        host = parse(host, f"{option} {text!r}: the address").text
     targets = _range(inside, text, option)
     if not outside or outside == "0":
+        if protocol == "sctp":
+            raise UsageError(f"{option} {text!r}: a port of the host has to be said for sctp", hint=HINT)
         return [Publish(protocol, host or LOCALHOST, 0, port) for port in targets]
     places = _range(outside, text, option)
     if len(places) != len(targets):
@@ -86,6 +88,14 @@ def reserve(wanted: list[Publish], *, index: bool = True) -> tuple[list[Port], l
                 if same and _collide(other_host, item.host):
                     raise _conflict(item, f"{owner.name_of(who)} has published it")
             port, end = _bind(item)
+            while item.host_port == 0 and any(
+                (protocol, number) == (item.protocol, port) and _collide(host, item.host)
+                for protocol, host, number, _ in taken
+            ):
+                # Chosen by the kernel, which knows nothing of ports that are published without a socket.
+                if end:
+                    held.append(end)
+                port, end = _bind(item)
             if end:
                 held.append(end)
             host = "" if parse(item.host, "").number == 0 and ":" not in item.host else item.host

@@ -10,7 +10,7 @@ import fcntl
 import os
 import time
 
-from coso.errors import CosoError
+from coso.errors import CosoError, NetworkError
 from cosonet import elements, lease, member, names, network, owner, publish
 from cosonet.member import Member
 
@@ -31,10 +31,17 @@ def release(who: str, name: str = "", *, remove_link: bool = False) -> list[Memb
     return mine
 
 
+def release_pid(pid: int) -> None:
+    """End the connections of a process that has ended and that had this number. Raises CosoError."""
+    for who in {one.owner for one in member.dead() if owner.pid_of(one.owner) == pid}:
+        release(who)
+
+
 def take_back(one: Member, *, remove_link: bool = False) -> list[str]:
     """Undo a connection, as far as it was made; go on after an error, and return what failed."""
     with network.locked():
-        return _take_back(one, remove_link=remove_link)
+        # Somebody else may have taken it back meanwhile, and others have its address or port by now.
+        return _take_back(one, remove_link=remove_link) if member.find(one.owner, one.network) else []
 
 
 def _take_back(one: Member, *, remove_link: bool = False) -> list[str]:
@@ -43,7 +50,7 @@ def _take_back(one: Member, *, remove_link: bool = False) -> list[str]:
     for act in (names.leave, _close_firewall, _forget_flows, _give_ports_back, _give_addresses_back, *removal):
         try:
             act(one)
-        except (CosoError, OSError) as error:
+        except Exception as error:  # Whatever it is, the rest is taken back.
             failures.append(str(error))
     if not failures:
         member.forget(one)
@@ -61,7 +68,10 @@ def _forget_flows(one: Member) -> None:
     if any(protocol == "udp" for protocol, *_ in one.ports):
         from cosonet import flows
 
-        flows.forget(one.addresses)
+        try:
+            flows.forget(one.addresses)
+        except NetworkError:
+            pass  # A kernel without ctnetlink: they end by themselves, half a minute after the last packet.
 
 
 def _give_ports_back(one: Member) -> None:
@@ -175,6 +185,9 @@ def _remove_half_written() -> None:
         for name in os.listdir(directory) if os.path.isdir(directory) else []:
             if name.startswith("."):
                 os.unlink(f"{directory}/{name}")
+    for name in os.listdir(owner.NAMESPACES) if os.path.isdir(owner.NAMESPACES) else []:
+        if not member.of(f"{owner.CNI}:{name}"):
+            os.unlink(f"{owner.NAMESPACES}/{name}")
 
 
 def _stray_leases() -> list[str]:

@@ -30,7 +30,7 @@ def reload() -> list[str]:
             with open(network.FILTER_TABLE, "w"):
                 pass
         for item in made:
-            firewall.accept(item.bridge)
+            firewall.accept(item.bridge, version6=bool(item.subnet6))
         return [*done, f"rules for {', '.join(item.bridge for item in made)} are in place"]
 
 

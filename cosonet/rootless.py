@@ -46,6 +46,7 @@ def check(wishes: Wishes) -> None:
         ("-ip", bool(wishes.ip)),
         ("-ip6", bool(wishes.ip6)),
         ("-mac", bool(wishes.mac)),
+        ("-alias", bool(wishes.aliases)),
     ):
         if given:
             raise UsageError(f"{option} needs root: without it there is no network of coso's own", hint="use sudo")
@@ -76,11 +77,14 @@ def program() -> str:
     )
 
 
-def attach(pid: int, wishes: Wishes, record: Callable[..., None], outside: Outside, descriptor: str) -> str:
+def attach(
+    pid: int, wishes: Wishes, record: Callable[..., None], outside: Outside, descriptor: str, directory: str
+) -> str:
     """Connect a process of ours; return its address.
 
     `record` writes down which process does it; `descriptor` is what stands for
-    the path of a descriptor in the words that `outside` is given.  Raises CosoError.
+    the path of a descriptor in the words that `outside` is given; `directory`
+    is the container's, which goes with it.  Raises CosoError.
     """
     from cosonet.publish import reserve
 
@@ -96,7 +100,7 @@ def attach(pid: int, wishes: Wishes, record: Callable[..., None], outside: Outsi
         if os.path.basename(program()) == "pasta":
             _pasta(kept, record, outside, (users, network), places)
             return _address_of(pid)
-        _slirp4netns(kept, record, outside, (users, network), places)
+        _slirp4netns(kept, record, outside, (users, network), places, directory)
         return SLIRP_ADDRESS
     finally:
         os.close(users)
@@ -133,16 +137,17 @@ def _words(said: str) -> str:
 
 
 def _slirp4netns(
-    ports: list[Port], record: Callable[..., None], outside: Outside, namespaces: tuple[int, int], places: list[str]
+    ports: list[Port],
+    record: Callable[..., None],
+    outside: Outside,
+    namespaces: tuple[int, int],
+    places: list[str],
+    directory: str,
 ) -> None:
     """slirp4netns stays in the foreground, says by a pipe when it is ready, and takes ports over a socket."""
-    from tempfile import mkdtemp
-
-    directory = mkdtemp(prefix="coso-slirp-")
-    record("remove-tree", directory)
     ready, told = os.pipe2(os.O_CLOEXEC)
     words = [program(), "--configure", "--mtu=65520", "--disable-host-loopback", f"--userns-path={places[0]}"]
-    words += ["--netns-type=path", f"--api-socket={directory}/socket", places[1], INTERFACE]
+    words += ["--netns-type=path", f"--api-socket={directory}/slirp4netns", places[1], INTERFACE]
     # It takes the number of a descriptor, not a path: a shell opens what the path names under a number it knows.
     shell = ["/bin/sh", "-c", f'exec 9> {places[2]}; exec "$@" --ready-fd=9', "sh"]
     child = outside.start([*shell, *words], (*namespaces, told))
@@ -153,7 +158,7 @@ def _slirp4netns(
         if pipe.read(1) != b"1":
             raise NetworkError("slirp4netns ended before the network was ready", hint="or give -network none")
     for port in ports:
-        _forward(f"{directory}/socket", *port)
+        _forward(f"{directory}/slirp4netns", *port)
 
 
 def _forward(path: str, protocol: str, host: str, host_port: int, inside: int) -> None:

@@ -134,19 +134,26 @@ def _prune(_: Words) -> int:
 
 def _connect(given: Words) -> int:
     from coso.runtime.running import find
-    from cosonet.attach import Wishes, attach
+    from cosonet import cli
+    from cosonet.attach import attach
+    from cosonet.release import remove_later
 
     name, container = given.rest
     running = find(container)
-    wishes = Wishes(
-        network=name,
-        ip=given.last("ip"),
-        ip6=given.last("ip6"),
-        mac=given.last("mac-address"),
-        names=(*running.names(), *given.all("alias")),
-        hosts=running.hosts,
-    )
-    attach(running.pid, wishes)
+    words = ["-network", name, "-hosts", running.hosts]
+    for option, texts in (
+        ("-ip", given.all("ip")),
+        ("-ip6", given.all("ip6")),
+        ("-mac", given.all("mac-address")),
+        ("-name", running.names()),
+        ("-alias", given.all("alias")),
+    ):
+        words += [word for text in texts for word in (option, text)]
+    try:
+        attach(running.pid, cli.wishes(words))
+    except BaseException:
+        remove_later()
+        raise
     return 0
 
 
@@ -177,7 +184,10 @@ def port(words: list[str]) -> int:
         sys.stdout.write("coso port CONTAINER [PORT[/tcp|udp]]: where the ports of a container are published\n")
         return 0 if given.on("help") else 125
     running = find(given.rest[0])
-    lines = [line for one in member.of(of_process(running.pid, running.started)) for line in ports_of(one)]
+    connections = member.of(of_process(running.pid, running.started))
+    if not connections:
+        raise CosoError(f"the container {given.rest[0]} is not connected by cosonet, whose ports alone are known")
+    lines = [line for one in connections for line in ports_of(one)]
     if len(given.rest) == 2:
         number, slash, protocol = given.rest[1].partition("/")
         wanted = f"{number}/{protocol if slash else 'tcp'} -> "

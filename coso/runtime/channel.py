@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 _SEPARATOR = "\x1f"
 # Milliseconds between two looks at a peer that says nothing.
 PATIENCE = 500
-# Longer ones would be torn apart in a pipe (PIPE_BUF, pipe(7)).
-_LARGEST = 4096
+# Longer ones would be torn apart in a pipe (PIPE_BUF, pipe(7)); a socket takes what its buffer holds.
+_LARGEST_IN_PIPE = 4096
+_LARGEST = 65536
 _MOST_DESCRIPTORS = 253
 
 
@@ -43,7 +44,8 @@ class Channel:
     def send(self, kind: str, *words: object, fds: tuple[int, ...] = ()) -> None:
         """Send a message; a peer that is gone is no error, its end is noticed by receive."""
         clean = (str(word).replace(_SEPARATOR, "?") for word in words)
-        text = _SEPARATOR.join((kind, *clean)).encode(errors="surrogateescape")[:_LARGEST]
+        text = _SEPARATOR.join((kind, *clean)).encode(errors="surrogateescape")
+        text = text[: _LARGEST if self._writing == self._reading else _LARGEST_IN_PIPE]
         try:
             if fds:
                 self._send_descriptors(text, fds)

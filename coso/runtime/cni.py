@@ -10,7 +10,8 @@ import json
 import os
 import subprocess
 
-from coso.errors import MissingError, NetworkError, SpecError
+from coso.errors import CosoError, MissingError, NetworkError, SpecError
+from coso.state import LAYERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,26 +62,40 @@ def _program(kind: str) -> str:
 
 
 def add(path: str, container: str, namespace: str, ports: list[Tree]) -> str:
-    """Connect a namespace and return its first address; raises NetworkError with the plugin's words."""
+    """Connect a namespace and return its first address; raises NetworkError with the plugin's words.
+
+    The result is kept for the end, in the container's directory.
+    """
     tree, plugins = _load(path)
     result: Tree = {}
     for plugin in plugins:
         result = _execute("ADD", tree, plugin, container, namespace, result, ports)
-    addresses = [str(item.get("address", "")).partition("/")[0] for item in result.get("ips", [])]
+    with open(_result(container), "w", encoding="utf-8") as file:
+        json.dump(result, file)
+    addresses = [str(item.get("address", "")).partition("/")[0] for item in result.get("ips") or []]
     return next(iter(addresses), "")
 
 
 def delete(path: str, container: str, namespace: str, ports: list[Tree]) -> None:
-    """Take a connection back; go on after an error, and raise NetworkError for the first."""
+    """Take a connection back; go on after an error, and raise NetworkError with all of them."""
     tree, plugins = _load(path)
-    failure: NetworkError | None = None
+    try:
+        with open(_result(container), encoding="utf-8") as file:
+            previous = json.load(file)
+    except (OSError, ValueError):
+        previous = {}
+    failures: list[str] = []
     for plugin in reversed(plugins):
         try:
-            _execute("DEL", tree, plugin, container, namespace, {}, ports)
-        except NetworkError as error:
-            failure = failure or error
-    if failure:
-        raise failure
+            _execute("DEL", tree, plugin, container, namespace, previous, ports)
+        except (CosoError, OSError) as error:
+            failures.append(str(error))
+    if failures:
+        raise NetworkError("; ".join(failures))
+
+
+def _result(container: str) -> str:
+    return f"{LAYERS}/{container}/cni.json"
 
 
 def _execute(
@@ -89,7 +104,7 @@ def _execute(
     config = {**plugin, "cniVersion": tree.get("cniVersion", "0.3.0"), "name": tree["name"]}
     if previous:
         config["prevResult"] = previous
-    if ports and plugin.get("capabilities", {}).get("portMappings"):
+    if ports and (plugin.get("capabilities") or {}).get("portMappings"):
         config["runtimeConfig"] = {"portMappings": ports}
     env = {
         **os.environ,
@@ -118,10 +133,11 @@ def _execute(
         answer = json.loads(done.stdout or "{}")
     except ValueError:
         answer = {}
+    answer = answer if isinstance(answer, dict) else {}
     if done.returncode:
         said = f"{answer.get('msg', '')} {answer.get('details', '')}".strip() or done.stderr.strip()
         raise NetworkError(f"the CNI plugin {kind} failed with status {done.returncode}: {said or 'it said nothing'}")
-    return answer if isinstance(answer, dict) else {}
+    return answer
 
 
 def _unblock() -> None:

@@ -20,6 +20,7 @@ from coso.kernel.process import CLONE_NEWNET, is_limited, start_time
 from coso.runtime.container import Container
 from coso.spawn import spawn
 from coso.spec import HOST_GATEWAY
+from coso.state import RUN
 from coso.steps import Step
 
 FLAG = CLONE_NEWNET
@@ -42,6 +43,8 @@ def cni_ports(words: tuple[str, ...]) -> list[dict[str, object]]:
 
     found: list[dict[str, object]] = []
     for option, text in zip(words[::2], words[1::2], strict=True):
+        if option == "-name":
+            continue  # The container's, not the network's.
         if option != "-publish":
             raise UsageError(f"{option} {text!r}: a CNI plugin takes no such wish", hint="use a network of coso's")
         for item in parse_publish(text):
@@ -105,7 +108,9 @@ def attach(container: Container) -> None:
 
         assert container.outside
         wishes = cli.wishes(list(words))
-        container.address = rootless.attach(pid, wishes, container.journal.record, container.outside, DESCRIPTOR)
+        container.address = rootless.attach(
+            pid, wishes, container.journal.record, container.outside, DESCRIPTOR, container.directory
+        )
     elif is_bundled(helper):
         from cosonet import attach as cosonet
         from cosonet import cli
@@ -143,7 +148,14 @@ def is_bundled(path: str) -> bool:
 
 def leave(container: Container) -> None:
     """After the lease was given back: see to the network when this was its last container."""
-    wanted = container.has("network") and container.spec.network not in ("", "none") and not container.spec.limited
+    if not container.has("network") or container.spec.limited:
+        return
+    if os.path.isdir(f"{RUN}/network/members"):
+        from cosonet import release as cosonet
+
+        # Networks that it was connected to while it ran.
+        cosonet.release_pid(container.pid)
+    wanted = container.spec.network not in ("", "none")
     if wanted and is_bundled(container.spec.network):
         from cosonet.release import remove_later
 

@@ -18,7 +18,7 @@ PASSED_ON = {
     "ip": "-ip",
     "ip6": "-ip6",
     "mac-address": "-mac",
-    "network-alias": "-name",
+    "network-alias": "-alias",
     "publish": "-publish",
 }
 USUAL = ("bridge", "default")

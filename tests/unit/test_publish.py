@@ -38,7 +38,8 @@ MEMBER = Member(
         ("[::]:8080:80", [Publish("tcp", "::", 8080, 80)]),
         ("[fd00::1]::80", [Publish("tcp", "fd00::1", 0, 80)]),
         ("8000-8002:80-82", [Publish("tcp", "127.0.0.1", 8000 + n, 80 + n) for n in range(3)]),
-        ("80-81/sctp", [Publish("sctp", "127.0.0.1", 0, 80), Publish("sctp", "127.0.0.1", 0, 81)]),
+        ("81:80/sctp", [Publish("sctp", "127.0.0.1", 81, 80)]),
+        ("[FD00:0::1]:8080:80", [Publish("tcp", "fd00::1", 8080, 80)]),
     ],
 )
 def test_a_port_is_read(text: str, expected: list[Publish]) -> None:
@@ -47,7 +48,21 @@ def test_a_port_is_read(text: str, expected: list[Publish]) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", ":", "0", "65536", "80/icmp", "a:80", "80:a", "1.2.3:80:80", "80-79", "80-81:80", "80:80:80", "[::1:80"],
+    [
+        "",
+        ":",
+        "0",
+        "65536",
+        "80/icmp",
+        "a:80",
+        "80:a",
+        "1.2.3:80:80",
+        "80-79",
+        "80-81:80",
+        "80:80:80",
+        "[::1:80",
+        "80/sctp",
+    ],
 )
 def test_a_port_that_makes_no_sense_is_named(text: str) -> None:
     with pytest.raises(UsageError, match="publish"):

@@ -129,6 +129,18 @@ def test_words_that_make_no_sense_are_named(words: list[str]) -> None:
         spec_from(given, "/", ("true",), on_terminal=False)
 
 
+def test_a_container_cannot_hinder_its_neighbours_by_its_hosts_file(net: Net, start: Start, coso: Coso) -> None:
+    net("web")
+    first = start("--name", "first", "-i", "truncate -s 1T /etc/hosts; echo up; sh", network="web", stdin=-1)
+    up(first)
+    second = start("--name", "second", "echo up; exec sleep 0.1", network="web")
+    up(second)
+    _, err = second.communicate(timeout=20)
+    assert second.returncode == 0, err
+    listed = coso("network", "inspect", "web").stdout
+    assert "second" not in listed and "first" in listed
+
+
 def test_a_hosts_file_that_a_container_changed_keeps_its_own_lines(net: Net, start: Start, tmp_path: Path) -> None:
     net("web")
     first = start("-i", "echo 192.0.2.1 mine >> /etc/hosts; echo up; sh", network="web", stdin=-1)

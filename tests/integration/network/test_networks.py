@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -248,6 +250,53 @@ def test_a_name_is_given_once(start: Start, coso: Coso) -> None:
     first.communicate()
     assert coso("gc").returncode == 0
     assert coso("run", "-rootfs", _rootfs(first), "-network", "none", "--name", "one", "--", "true").returncode == 0
+
+
+def test_networks_that_a_container_was_connected_to_later_are_left_at_its_end(
+    net: Net, coso: Coso, start: Start
+) -> None:
+    net("web")
+    process = start("--name", "one", "echo up; exec sleep 30")
+    assert process.stdout and process.stdout.readline() == "up\n"
+    assert coso("network", "connect", "web", "one").returncode == 0
+    for _ in range(3):
+        process.send_signal(2)
+        time.sleep(0.05)
+    process.communicate(timeout=10)
+    assert inspected(coso, "web")["Containers"] == {}
+
+
+def test_two_at_once_connect_a_container_once(net: Net, box: Callable[[], Box], programs: Path) -> None:
+    net("web")
+    one = box()
+    words = [str(programs / "cosonet"), "-pid", str(one.pid), "-network", "web"]
+    attempts = [subprocess.Popen(words, stderr=subprocess.DEVNULL) for _ in range(4)]
+    assert sorted(attempt.wait(20) for attempt in attempts) == [0, 125, 125, 125]
+    assert one.ip("-o", "link").count("\n") == 2
+    assert len(one.addresses()) == 1
+
+
+def test_an_interface_that_is_there_is_left_alone(net: Net, member: Member, cosonet: Cosonet) -> None:
+    net("web")
+    net("db")
+    one = member("-network", "web")
+    status, said = cosonet("-pid", str(one.pid), "-network", "db", "-interface", "eth0")
+    assert status == 125 and "the interface eth0 is there already" in said
+    assert one.addresses()
+
+
+def test_a_bridge_of_somebody_else_is_left_alone(
+    net: Net, box: Callable[[], Box], cosonet: Cosonet, coso: Coso
+) -> None:
+    net("web")
+    bridge = inspected(coso, "web")["Interface"]
+    assert spawn([find("ip"), "link", "add", bridge, "type", "bridge"])[0] == 0
+    try:
+        status, said = cosonet("-pid", str(box().pid), "-network", "web")
+        assert status == 125 and f"the interface {bridge} is there, and is not coso's" in said
+        assert bridge in spawn([find("ip"), "link"])[1]
+    finally:
+        spawn([find("ip"), "link", "del", bridge])
 
 
 def test_neighbours_learn_at_once_whose_an_address_is_now(

@@ -81,6 +81,20 @@ def test_a_port_is_the_hosts_own_loopback_unless_said_otherwise(serve: Serve, ou
     assert connects(outer, HERE4, 8080) is None
 
 
+def test_a_port_of_loopback_is_not_reached_by_a_neighbour_of_the_host(serve: Serve, outer: Box) -> None:
+    """One on the same wire can send to 127.0.0.1 by the host's Ethernet address. The control is without the rule."""
+    serve([80], "-publish", "8080:80")
+    for command in (
+        "echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet",
+        "ip addr del 127.0.0.1/8 dev lo",
+        f"ip route add 127.0.0.1 via {HERE4} dev outer0 src 198.51.100.2",
+    ):
+        assert outer.run("/bin/sh", "-c", command)[0] == 0
+    assert connects(outer, "127.0.0.1", 8080) is None
+    assert spawn([find("nft"), "flush", "chain", "inet", "coso", "guard"])[0] == 0
+    assert connects(outer, "127.0.0.1", 8080)
+
+
 def test_a_port_of_every_address_is_reached_from_everywhere(serve: Serve, outer: Box) -> None:
     """Whoever asks from outside is seen with their own address."""
     serve([80], "-publish", "0.0.0.0:8080:80")
