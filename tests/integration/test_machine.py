@@ -239,6 +239,11 @@ pgrep -a 'passt|pasta' || true
 """
 FETCH = "python3 -c 'import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())'"
 
+ECHO = (
+    "python3 -c 'import socket, sys; end = socket.create_connection((sys.argv[1], int(sys.argv[2])), 3); "
+    'end.sendall(b"inside"); print(end.recv(100).decode())\''
+)
+
 
 def test_an_ordinary_users_container_reaches_the_world_and_is_reached(machine: Machine) -> None:
     """Here the tests of the network have the same, with a device that this machine may keep from users."""
@@ -251,12 +256,11 @@ def test_an_ordinary_users_container_reaches_the_world_and_is_reached(machine: M
         assert done.rc == 0, done.stdout + done.stderr
         done = machine.sh(f"{run} -- wget -qO- http://203.0.113.2:7777")
         assert done.stdout == "from the world\n", done.stderr
-        inside = "echo inside > /tmp/index.html; exec timeout 25 httpd -f -p 80 -h /tmp"
         asked = (
-            f"{run} -p 8080:80 -p 0.0.0.0:8081:80 -- /bin/sh -c '{inside}' > /dev/null 2>&1 & "
-            f"for i in $(seq 40); do {FETCH} http://127.0.0.1:8080 2>/dev/null && break; sleep 0.5; done; "
-            f"ip netns exec world {FETCH} http://203.0.113.1:8081; "
-            f"ip netns exec world {FETCH} http://203.0.113.1:8080 2>/dev/null || echo closed; wait $!"
+            f"{run} -p 8080:7 -p 0.0.0.0:8081:7 -- timeout 25 nc -lk -p 7 -e cat > /dev/null 2>&1 & "
+            f"for i in $(seq 40); do {ECHO} 127.0.0.1 8080 2>/dev/null && break; sleep 0.5; done; "
+            f"ip netns exec world {ECHO} 203.0.113.1 8081; "
+            f"ip netns exec world {ECHO} 203.0.113.1 8080 2>/dev/null || echo closed; wait $!"
         )
         done = machine.sh(asked)
         assert done.stdout.split() == ["inside", "inside", "closed"], done.stdout + done.stderr
