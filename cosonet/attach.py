@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
 
+    from cosonet.member import Port
     from cosonet.publish import Publish
 
 FORWARDING = 3
@@ -143,7 +144,7 @@ def _refuse_twice(connecting: Connecting) -> None:
 
 
 def join(connecting: Connecting) -> None:
-    """Make sure that the network is there, and write down what this process will have of it."""
+    """Make sure that the network is there, and write down what this owner will have of it."""
     from cosonet import release
 
     wishes = connecting.wishes
@@ -157,28 +158,32 @@ def join(connecting: Connecting) -> None:
             release.drop_dead()
         ports, connecting.held = publish.reserve(list(wishes.publish))
         wanted = connecting.network = network.ensure(wishes.network)
-        addresses = [_choose(wanted, version, text) for version, text in ((4, wishes.ip), (6, wishes.ip6))]
-        first, second = (address.text if address else "" for address in addresses)
-        asked = mac_text(parse_mac(wishes.mac, "-mac")) if wishes.mac else ""
-        mac = asked or (elements.mac_of(addresses[0]) if addresses[0] else "")
-        one = Member(
-            connecting.owner,
-            wanted.name,
-            interface,
-            f"coso-{addresses[0].packed.hex()}" if wanted.is_bridge and addresses[0] else "",
-            first,
-            second,
-            mac if wanted.driver != "ipvlan" else "",
-            ports,
-            [*wishes.names, *wishes.aliases],
-            wishes.hosts,
-            wishes.origin,
-        )
-        connecting.member = one
+        one = connecting.member = _record(connecting, interface, ports)
         member.write(one)
         for address in one.addresses:
             lease.take(wanted.name, address, one.owner)
         publish.take(ports, one.owner)
+
+
+def _record(connecting: Connecting, interface: str, ports: list[Port]) -> Member:
+    """What this owner will have."""
+    wishes, wanted = connecting.wishes, connecting.network
+    first, second = (_choose(wanted, version, text) for version, text in ((4, wishes.ip), (6, wishes.ip6)))
+    assert first  # Every network has a subnet of version 4.
+    asked = mac_text(parse_mac(wishes.mac, "-mac")) if wishes.mac else ""
+    return Member(
+        connecting.owner,
+        wanted.name,
+        interface,
+        host_link=f"coso-{first.packed.hex()}" if wanted.is_bridge else "",
+        address=first.text,
+        address6=second.text if second else "",
+        mac="" if wanted.driver == "ipvlan" else asked or elements.mac_of(first),
+        ports=ports,
+        names=[*wishes.names, *wishes.aliases],
+        hosts=wishes.hosts,
+        origin=wishes.origin,
+    )
 
 
 def _choose(wanted: Network, version: int, text: str) -> Address | None:

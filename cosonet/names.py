@@ -56,7 +56,7 @@ def leave(one: Member) -> None:
         if os.path.exists(known) and not os.path.getsize(known):
             os.unlink(known)
     if one.hosts:
-        _drop(one.hosts, "", f"# coso {one.network} ")
+        _drop(one.hosts, f"# coso {one.network}")
 
 
 def _each(paths: list[str], act: Callable[[str], None]) -> None:
@@ -70,10 +70,6 @@ def _each(paths: list[str], act: Callable[[str], None]) -> None:
 
 def _files_of_others(one: Member) -> list[str]:
     return [other.hosts for other in member.everybody(one.network) if other.hosts and other.owner != one.owner]
-
-
-def _is_marked(line: str, end: str, part: str) -> bool:
-    return bool(end and line.endswith(end)) or bool(part and part in line)
 
 
 def _append(path: str, text: str) -> None:
@@ -90,8 +86,8 @@ def _append(path: str, text: str) -> None:
         os.close(fd)
 
 
-def _drop(path: str, end: str, part: str = "") -> None:
-    """Remove the lines with a mark, at their end or in part, in place: the file is bound inside by its inode."""
+def _drop(path: str, mark: str) -> None:
+    """Remove the lines with a mark or one that begins with its words, in place: the file is bound by its inode."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -100,7 +96,7 @@ def _drop(path: str, end: str, part: str = "") -> None:
         if os.fstat(fd).st_size > LARGEST:
             return
         before = os.pread(fd, LARGEST, 0).decode(errors="surrogateescape")
-        kept = [line for line in before.splitlines(keepends=True) if not _is_marked(line.rstrip("\n"), end, part)]
+        kept = [line for line in before.splitlines(keepends=True) if f"{mark} " not in line.replace("\n", " ")]
         text = "".join(kept).encode(errors="surrogateescape")
         if len(text) != len(before.encode(errors="surrogateescape")):
             # One write, shorter than before: a reader at this moment sees names twice, never none.
