@@ -248,9 +248,13 @@ def grow_podman(containers: int, rootfs: str) -> None:
             times.append((time.perf_counter() - begun) * 1000)
         _print_growth(f"podman run -d, {containers} on its bridge", times, time.perf_counter() - begun_all)
     finally:
+        namespaces = podman.network_namespaces(SCRATCH).values()
         subprocess.run(podman.words(SCRATCH, "rm", "-fa", "-t", "0"), capture_output=True, check=False)
-        for name in names[:1]:
-            podman.remove(name, SCRATCH)
+        podman.remove(names[0], SCRATCH)
+        for path in namespaces:
+            # What was mounted there went with this process's own mounts; podman leaves the file.
+            if os.path.exists(path) and not os.path.ismount(path):
+                os.unlink(path)
 
 
 if __name__ == "__main__":

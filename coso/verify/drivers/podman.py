@@ -24,7 +24,7 @@ def remove(name: str, scratch: str) -> None:
     """Remove the container, and what podman keeps mounted."""
     if not find("podman"):
         return
-    namespaces = _network_namespaces(scratch)
+    namespaces = network_namespaces(scratch)
     host.said(words(scratch, "rm", "--force", "--ignore", "--time=0", name))
     host.await_end(f"{scratch}/podman/")  # The container's monitor goes on for a moment, to clean up itself.
     for config, path in namespaces.items():
@@ -35,7 +35,7 @@ def remove(name: str, scratch: str) -> None:
     host.drop_empty_groups("libpod_parent/conmon", "libpod_parent")
 
 
-def _network_namespaces(scratch: str) -> dict[str, str]:
+def network_namespaces(scratch: str) -> dict[str, str]:
     """Where the containers in this storage have their network namespaces, by the file that says so."""
     found: dict[str, str] = {}
     for config in glob.glob(f"{scratch}/podman/root/*-containers/*/userdata/config.json"):
