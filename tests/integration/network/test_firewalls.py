@@ -14,7 +14,7 @@ import pytest
 from coso.spawn import find, spawn
 from cosonet import network
 from tests.integration.conftest import eventually, machines_network
-from tests.integration.network.conftest import HERE4, OUTER4, Box, Cosonet, beyond, connects
+from tests.integration.network.conftest import HERE4, HERE6, OUTER4, OUTER6, Box, Cosonet, beyond, connects
 
 Member = Callable[..., Box]
 pytestmark = pytest.mark.usefixtures("own_host")
@@ -117,6 +117,24 @@ def test_a_dockerd_that_comes_later_is_met_by_reload(cosonet: Cosonet, box: Call
         status, said = cosonet("reload")
         assert status == 0, said
         assert works(one, world)
+
+
+def test_the_drop_policy_of_ip6tables_is_no_obstacle(
+    net: Callable[..., str], cosonet: Cosonet, box: Callable[[], Box], world: Box
+) -> None:
+    Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("1")
+    assert spawn([find("ip6tables"), "-w", "-P", "FORWARD", "DROP"])[0] == 0
+    net("web", "--ipv6")
+    one = box()
+    assert cosonet("-pid", str(one.pid), "-network", "web")[0] == 0
+    assert connects(one, OUTER6, 7777) == f"{HERE6}\n"
+    # The control: without the rules nothing passes, and doctor says why.
+    assert spawn([find("ip6tables"), "-w", "-F", "FORWARD"])[0] == 0
+    assert connects(one, OUTER6, 7777) is None
+    status, said = cosonet("doctor")
+    assert status == 1 and "policy of FORWARD is DROP (ip6tables)" in said
+    assert cosonet("reload")[0] == 0
+    assert connects(one, OUTER6, 7777) == f"{HERE6}\n"
 
 
 def test_beside_ufw(cosonet: Cosonet, box: Callable[[], Box], world: Box, tmp_path: Path) -> None:
