@@ -31,10 +31,12 @@ def release(who: str, name: str = "", *, remove_link: bool = False) -> list[Memb
     return mine
 
 
-def release_pid(pid: int) -> None:
-    """End the connections of a process that has ended and that had this number. Raises CosoError."""
-    for who in {one.owner for one in member.dead() if owner.pid_of(one.owner) == pid}:
+def release_pid(pid: int) -> bool:
+    """End the connections of a process that had this number and has ended; whether it had any. Raises CosoError."""
+    found = {one.owner for one in member.dead() if owner.pid_of(one.owner) == pid}
+    for who in found:
         release(who)
+    return bool(found)
 
 
 def take_back(one: Member, *, remove_link: bool = False) -> list[str]:

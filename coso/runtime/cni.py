@@ -10,12 +10,14 @@ import json
 import os
 import subprocess
 
-from coso.errors import CosoError, MissingError, NetworkError, SpecError
+from coso.errors import CosoError, MissingError, NetworkError, SpecError, UsageError
 from coso.state import LAYERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from coso.runtime.container import Container
 
     Tree = dict[str, Any]
 
@@ -24,11 +26,57 @@ INTERFACE = "eth0"
 PATIENCE = 60
 
 
-def check(path: str) -> None:
-    """Raise for a configuration that cannot be read, or whose plugins are not there."""
+# The namespaces of containers that this process has connected, by the number of their first process.
+_namespaces: dict[int, str] = {}
+# Containers that plugins have refused to connect.
+_refused: set[str] = set()
+
+
+def check(path: str, words: tuple[str, ...]) -> None:
+    """Raise for a configuration that cannot be read, whose plugins are not there, or that cannot have these wishes."""
     _, plugins = _load(path)
     for plugin in plugins:
         _program(str(plugin["type"]))
+    _ports(words)
+
+
+def _ports(words: tuple[str, ...]) -> list[Tree]:
+    """Published ports as the capability `portMappings`; raises UsageError for words that plugins have no part in."""
+    from coso.runtime.net import without_name
+    from cosonet.publish import parse_publish
+
+    found: list[Tree] = []
+    wanted = without_name(words)
+    for option, text in zip(wanted[::2], wanted[1::2], strict=True):
+        if option != "-publish":
+            raise UsageError(f"{option} {text!r}: a CNI plugin takes no such wish", hint="use a network of coso's")
+        for item in parse_publish(text):
+            if not item.host_port:
+                raise UsageError(f"-publish {text!r}: a CNI plugin wants the host's port to be said")
+            mapping = {"hostPort": item.host_port, "containerPort": item.inside, "protocol": item.protocol}
+            found.append({**mapping, "hostIP": item.host})
+    return found
+
+
+def attach(container: Container) -> None:
+    """Connect a container and note its first address; raises NetworkError with the plugin's words."""
+    spec, pid = container.spec, container.pid
+    # Held open: a plugin takes things back from within, also when the container has ended.
+    fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    _namespaces[pid] = f"/proc/{os.getpid()}/fd/{fd}"
+    try:
+        container.address = _add(spec.network, container.id, _namespaces[pid], _ports(spec.network_words))
+    except NetworkError:
+        # What fails to connect may fail to take back; it is asked to (CNI specification, "Lifecycle").
+        _refused.add(container.id)
+        raise
+
+
+def release(path: str, pid: int, container: str, words: tuple[str, ...]) -> None:
+    """Take a connection back; raises NetworkError with all that failed."""
+    failures = _delete(path, container, _namespaces.get(pid, ""), _ports(words))
+    if failures and container not in _refused:
+        raise NetworkError("; ".join(failures))
 
 
 def _load(path: str) -> tuple[Tree, list[Tree]]:
@@ -61,11 +109,8 @@ def _program(kind: str) -> str:
     )
 
 
-def add(path: str, container: str, namespace: str, ports: list[Tree]) -> str:
-    """Connect a namespace and return its first address; raises NetworkError with the plugin's words.
-
-    The result is kept for the end, in the container's directory.
-    """
+def _add(path: str, container: str, namespace: str, ports: list[Tree]) -> str:
+    """Connect a namespace; its first address. The result is kept for the end, in the container's directory."""
     tree, plugins = _load(path)
     result: Tree = {}
     for plugin in plugins:
@@ -76,8 +121,8 @@ def add(path: str, container: str, namespace: str, ports: list[Tree]) -> str:
     return next(iter(addresses), "")
 
 
-def delete(path: str, container: str, namespace: str, ports: list[Tree]) -> None:
-    """Take a connection back; go on after an error, and raise NetworkError with all of them."""
+def _delete(path: str, container: str, namespace: str, ports: list[Tree]) -> list[str]:
+    """Take a connection back, and go on after an error; what failed."""
     tree, plugins = _load(path)
     try:
         with open(_result(container), encoding="utf-8") as file:
@@ -90,8 +135,7 @@ def delete(path: str, container: str, namespace: str, ports: list[Tree]) -> None
             _execute("DEL", tree, plugin, container, namespace, previous, ports)
         except (CosoError, OSError) as error:
             failures.append(str(error))
-    if failures:
-        raise NetworkError("; ".join(failures))
+    return failures
 
 
 def _result(container: str) -> str:

@@ -15,7 +15,7 @@ from _struct import pack, unpack
 from fcntl import ioctl
 
 from coso import launcher
-from coso.errors import MissingError, NetworkError, PrivilegeError, UsageError
+from coso.errors import MissingError, NetworkError, PrivilegeError
 from coso.kernel.process import CLONE_NEWNET, is_limited, start_time
 from coso.runtime.container import Container
 from coso.spawn import spawn
@@ -28,31 +28,8 @@ FLAG = CLONE_NEWNET
 SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
-
 # A value of `-network` that is a CNI configuration, not a program.
 CNI_SUFFIXES = (".conflist", ".conf", ".json")
-# The namespaces of containers that CNI plugins connect, by the process of the container.
-_namespaces: dict[int, str] = {}
-# Containers that plugins have refused to connect.
-_refused: set[str] = set()
-
-
-def cni_ports(words: tuple[str, ...]) -> list[dict[str, object]]:
-    """Published ports as CNI's capability `portMappings`; raises UsageError for words that plugins have no part in."""
-    from cosonet.publish import parse_publish
-
-    found: list[dict[str, object]] = []
-    for option, text in zip(words[::2], words[1::2], strict=True):
-        if option == "-name":
-            continue  # The container's, not the network's.
-        if option != "-publish":
-            raise UsageError(f"{option} {text!r}: a CNI plugin takes no such wish", hint="use a network of coso's")
-        for item in parse_publish(text):
-            if not item.host_port:
-                raise UsageError(f"-publish {text!r}: a CNI plugin wants the host's port to be said")
-            mapping = {"hostPort": item.host_port, "containerPort": item.inside, "protocol": item.protocol}
-            found.append({**mapping, "hostIP": item.host})
-    return found
 
 
 def check_helper(path: str, words: tuple[str, ...] = ()) -> None:
@@ -64,8 +41,7 @@ def check_helper(path: str, words: tuple[str, ...] = ()) -> None:
 
         if is_limited():
             raise PrivilegeError("CNI plugins need root", hint="leave -network out: pasta connects you")
-        cni.check(path)
-        cni_ports(words)
+        cni.check(path, words)
         return
     if not os.path.isfile(path):
         raise MissingError(
@@ -93,15 +69,7 @@ def attach(container: Container) -> None:
     if helper.endswith(CNI_SUFFIXES):
         from coso.runtime import cni
 
-        # Held open: a plugin takes things back from within, also when the container has ended.
-        fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        _namespaces[pid] = f"/proc/{os.getpid()}/fd/{fd}"
-        try:
-            container.address = cni.add(helper, container.id, _namespaces[pid], cni_ports(words))
-        except NetworkError:
-            # What fails to connect may fail to take back; it has been asked to (CNI specification, "Lifecycle").
-            _refused.add(container.id)
-            raise
+        cni.attach(container)
     elif is_bundled(helper) and container.spec.limited:
         from coso.runtime.outside import DESCRIPTOR
         from cosonet import cli, rootless
@@ -121,7 +89,14 @@ def attach(container: Container) -> None:
         # As long as they are open here, nobody else on the host takes the published ports.
         container.held += connected.held
     else:
-        _execute(helper, "-pid", str(pid), *words)
+        # The name is the container's; another helper need not know what to do with it.
+        _execute(helper, "-pid", str(pid), *without_name(words))
+
+
+def without_name(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The words for a helper, less the container's name."""
+    pairs = zip(words[::2], words[1::2], strict=True)
+    return tuple(word for pair in pairs if pair[0] != "-name" for word in pair)
 
 
 def release(helper: str, pid: int, started: int, container: str = "", words: tuple[str, ...] = ()) -> None:
@@ -129,11 +104,7 @@ def release(helper: str, pid: int, started: int, container: str = "", words: tup
     if helper.endswith(CNI_SUFFIXES):
         from coso.runtime import cni
 
-        try:
-            cni.delete(helper, container, _namespaces.get(pid, ""), cni_ports(words))
-        except NetworkError:
-            if container not in _refused:
-                raise
+        cni.release(helper, pid, container, words)
     elif is_bundled(helper) and not is_limited():
         from cosonet import owner
         from cosonet import release as cosonet
@@ -150,13 +121,14 @@ def leave(container: Container) -> None:
     """After the lease was given back: see to the network when this was its last container."""
     if not container.has("network") or container.spec.limited:
         return
+    later = False
     if os.path.isdir(f"{RUN}/network/members"):
         from cosonet import release as cosonet
 
         # Networks that it was connected to while it ran.
-        cosonet.release_pid(container.pid)
+        later = cosonet.release_pid(container.pid)
     wanted = container.spec.network not in ("", "none")
-    if wanted and is_bundled(container.spec.network):
+    if later or (wanted and is_bundled(container.spec.network)):
         from cosonet.release import remove_later
 
         remove_later()

@@ -230,9 +230,10 @@ def test_resolvers_on_the_hosts_loopback_are_not_passed_on(run: Coso) -> None:
 
 def test_another_program_can_be_the_helper(coso: Coso, rootfs: Path, tmp_path: Path) -> None:
     helper = tmp_path / "helper"
-    helper.write_text(f'#!/bin/sh\n[ "$1" = -pid ] && readlink /proc/$2/ns/net > {tmp_path}/seen\n')
+    helper.write_text(f'#!/bin/sh\n[ "$#$1" = 2-pid ] && readlink /proc/$2/ns/net > {tmp_path}/seen\n')
     helper.chmod(0o755)
-    done = coso("run", "-rootfs", str(rootfs), "-network", str(helper), "--", "readlink", "/proc/self/ns/net")
+    words = ("run", "-rootfs", str(rootfs), "-network", str(helper), "--name", "one")
+    done = coso(*words, "--", "readlink", "/proc/self/ns/net")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "seen").read_text() == done.stdout
 
