@@ -11,6 +11,7 @@ import os
 import subprocess
 
 from coso.errors import CosoError, MissingError, NetworkError, SpecError, UsageError
+from coso.spec.network import without_name
 from coso.state import LAYERS
 
 TYPE_CHECKING = False
@@ -42,7 +43,6 @@ def check(path: str, words: tuple[str, ...]) -> None:
 
 def _ports(words: tuple[str, ...]) -> list[Tree]:
     """Published ports as the capability `portMappings`; raises UsageError for words that plugins have no part in."""
-    from coso.runtime.net import without_name
     from cosonet.publish import parse_publish
 
     found: list[Tree] = []

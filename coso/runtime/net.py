@@ -20,6 +20,7 @@ from coso.kernel.process import CLONE_NEWNET, is_limited, start_time
 from coso.runtime.container import Container
 from coso.spawn import spawn
 from coso.spec import HOST_GATEWAY
+from coso.spec.network import without_name
 from coso.state import RUN
 from coso.steps import Step
 
@@ -91,12 +92,6 @@ def attach(container: Container) -> None:
     else:
         # The name is the container's; another helper need not know what to do with it.
         _execute(helper, "-pid", str(pid), *without_name(words))
-
-
-def without_name(words: tuple[str, ...]) -> tuple[str, ...]:
-    """The words for a helper, less the container's name."""
-    pairs = zip(words[::2], words[1::2], strict=True)
-    return tuple(word for pair in pairs if pair[0] != "-name" for word in pair)
 
 
 def release(helper: str, pid: int, started: int, container: str = "", words: tuple[str, ...] = ()) -> None:

@@ -49,6 +49,12 @@ def _words(chosen: tuple[str, ...], name: str, passed: list[str]) -> tuple[str, 
     return (*chosen, *(("-name", name) if name else ()), *passed)
 
 
+def without_name(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The words for a helper, less the container's name."""
+    pairs = zip(words[::2], words[1::2], strict=True)
+    return tuple(word for pair in pairs if pair[0] != "-name" for word in pair)
+
+
 def resolver(words: Words) -> Resolver:
     """What --dns and its like ask for. Raises UsageError."""
     servers = words.all("dns")
