@@ -217,10 +217,11 @@ def make_link(connecting: Connecting) -> None:
     with netlink.connect() as outside, netlink.control() as control:
         if not wanted.is_bridge:
             parent = netlink.index_of(control, wanted.parent)
-            link = netlink.new_upper(
-                wanted.driver, wanted.mode, parent, wanted.mtu, one.interface, mac, connecting.namespace
-            )
+            # The kernel looks for the name among the host's links, which may well have an eth0; so it comes after.
+            name = f"coso-{parse(one.address, 'address').packed.hex()}"
+            link = netlink.new_upper(wanted.driver, wanted.mode, parent, wanted.mtu, name, mac, connecting.namespace)
             _make_upper(outside, link, wanted.driver)
+            _name_inside(connecting, name)
             return
         bridge = netlink.index_of(control, wanted.bridge)
         veth = netlink.new_veth(one.host_link, bridge, wanted.mtu, one.interface, mac, connecting.namespace)
@@ -246,6 +247,15 @@ def _make_upper(outside: netlink.Socket, link: netlink.Message, driver: str) -> 
         raise NetworkError(
             f"this kernel has no {driver}", hint=f"`modprobe {driver}`, or a kernel with CONFIG_{driver.upper()}"
         ) from None
+
+
+def _name_inside(connecting: Connecting, name: str) -> None:
+    routing, control = connecting.inside
+    try:
+        netlink.request(routing, netlink.rename(netlink.index_of(control, name), connecting.record.interface))
+    except BaseException:
+        netlink.request(routing, netlink.delete_link(name))
+        raise
 
 
 def set_up_inside(connecting: Connecting) -> None:

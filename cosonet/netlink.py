@@ -123,6 +123,11 @@ def set_mac(index: int, mac: bytes) -> Message:
     return Message("set the Ethernet address", RTM_NEWLINK, CHANGE, link_header(index) + attribute(IFLA_ADDRESS, mac))
 
 
+def rename(index: int, name: str) -> Message:
+    """Give a link that is down another name."""
+    return Message(f"call the link {name}", RTM_NEWLINK, CHANGE, link_header(index) + name_attribute(name))
+
+
 def delete_link(name: str) -> Message:
     """Remove a link by name."""
     return Message(f"remove the link {name}", RTM_DELLINK, CHANGE, link_header() + name_attribute(name))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pytest import FixtureRequest as Request
 
 from coso.spawn import find, spawn
 from tests.integration.conftest import Coso, Start, eventually, leftovers, nothing_is_left
@@ -86,10 +87,13 @@ def test_a_mtu_is_as_said(net: Net, member: Member) -> None:
 
 @pytest.mark.parametrize("driver", ["macvlan", "ipvlan"])
 def test_a_part_of_the_network_outside(
-    net: Net, box: Callable[[], Box], cosonet: Cosonet, outer: Box, coso: Coso, driver: str
+    net: Net, box: Callable[[], Box], cosonet: Cosonet, outer: Box, coso: Coso, driver: str, request: Request
 ) -> None:
     """It has an address there, and is seen there with it."""
     net("lan", "-d", driver, "-o", "parent=toouter", "--subnet", "198.51.100.0/24", "--gateway", OUTER4)
+    # As on most hosts: an interface of the same name as that inside.
+    assert spawn([find("ip"), "link", "add", "eth0", "type", "bridge"])[0] == 0
+    request.addfinalizer(lambda: spawn([find("ip"), "link", "del", "eth0"]))
     one = box()
     status, said = cosonet("-pid", str(one.pid), "-network", "lan", "-ip", "198.51.100.77")
     if "this kernel has no" in said:
