@@ -13,7 +13,7 @@ from coso.cli.flags import parse
 from coso.cli.run import OPTIONS
 from coso.errors import UsageError
 from coso.spec.build import spec_from
-from tests.integration.conftest import Coso, Start, eventually
+from tests.integration.conftest import Coso, Start
 
 Net = Callable[..., str]
 
@@ -150,4 +150,3 @@ def test_a_hosts_file_that_a_container_changed_keeps_its_own_lines(net: Net, sta
     second.communicate(timeout=10)
     out, _ = first.communicate("cat /etc/hosts\n", timeout=10)
     assert "192.0.2.1 mine" in out and "two" not in out
-    assert eventually(lambda: True)
