@@ -27,9 +27,14 @@ RUN = os.environ.get("COSO_RUN") or _places()[0]
 LIB = os.environ.get("COSO_LIB") or _places()[1]
 
 JOURNALS = f"{RUN}/containers"
-USER_RANGES = f"{RUN}/userns"
-NAMES = f"{RUN}/names"
+ENGINE = f"{RUN}/engine"
+# Not in RUN: a stopped container's files belong to its range, over a reboot too.
+USER_RANGES = f"{LIB}/userns"
+NAMES = f"{LIB}/names"
 LAYERS = f"{LIB}/containers"
+IMAGES = f"{LIB}/images"
+TREES = f"{LIB}/layers"
+VOLUMES = f"{LIB}/volumes"
 
 
 def make_directories(*paths: str) -> None:
@@ -51,6 +56,7 @@ def remove_empty_directories() -> None:
             os.unlink(f"{network}/{name}")
     places = (
         f"{RUN}/oci",
+        ENGINE,
         JOURNALS,
         USER_RANGES,
         NAMES,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from coso.cli.flags import Option, Words, parse
 from coso.errors import CosoError, PrivilegeError, UsageError
+from coso.flags import Option, Words, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _carry_out(words: list[str]) -> int:
     table = {"": OPTIONS, "release": (PID, NETWORK, HELP_OPTION)}.get(command, (HELP_OPTION,))
     given = parse(table, words[bool(command) :], f"cosonet {command}".strip())
     if given.on("help") or not words:
-        from coso.cli.flags import usage
+        from coso.flags import usage
 
         sys.stdout.write(HELP + usage(OPTIONS) + "\n")
         return 0 if words else 125

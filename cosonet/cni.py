@@ -12,8 +12,8 @@ import json
 import os
 import sys
 
-from coso.cli.flags import Words
 from coso.errors import CosoError, NetworkError
+from coso.flags import Words
 from coso.kernel.process import CLONE_NEWNET, setns
 from cosonet import definition, manage, member, netlink, network, owner, release
 from cosonet.address import BITS, parse

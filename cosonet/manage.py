@@ -15,7 +15,7 @@ from cosonet.netlink import MODES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from coso.cli.flags import Words
+    from coso.flags import Words
 
 # Where subnets of networks that name none are taken from.
 POOL = tuple(

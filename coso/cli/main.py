@@ -1,4 +1,4 @@
-"""`coso COMMAND …`; without a command, `coso run`, as in the first version."""
+"""`coso COMMAND …`; options without a command are those of `coso run`, as in the first version."""
 
 from __future__ import annotations
 
@@ -13,17 +13,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-HELP = """coso: disposable, isolated containers, without a daemon
+NEXT = """coso: disposable, isolated containers, without a daemon
+{commands}
 
-  coso run [OPTIONS] [IMAGE] [COMMAND …]   run a command in a new container
-  coso network …                           networks that containers meet on
-  coso port CONTAINER                      where the ports of a container are published
-  coso verify [OPTIONS]                    prove that a container is isolated
-  coso oci …                               the OCI runtime command line (coso-oci), for engines
-  coso gc                                  take back what killed runtimes left behind
-  coso version
-
-  coso run --help                          every option of run
+What to do next:
+  coso run -it alpine                 a shell in a new container
+  coso run -d --name web -p 8080:80 nginx
+  coso ps; coso logs web; coso rm -f web
+  coso COMMAND --help                 every option of a command
 """
 
 
@@ -31,59 +28,95 @@ def main(words: list[str] | None = None) -> int:
     """Carry out a command line and return the exit status."""
     words = sys.argv[1:] if words is None else words
     try:
-        return _command(words)(words[1:] if words and not words[0].startswith("-") else words)
-    except CosoError as error:
-        sys.stderr.write(f"coso: {error}\n")
-        return error.exit_status
-    except (OSError, ValueError) as error:  # A full disk, a name that is no text, and their like.
-        sys.stderr.write(f"coso: {error}\n")
-        return 125
+        command, rest = _command(words)
+        return command(rest)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Whoever read has enough; what is still held back must not be tried again at the end.
+        os.dup2(os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC), 1)
+        return 141
+    except Exception as error:
+        return say(error)
 
 
-def _command(words: list[str]) -> Callable[[list[str]], int]:
+def say(error: Exception) -> int:
+    """Say what went wrong in a line or three, and return the exit status for it; a fault of coso is raised again."""
+    if isinstance(error, CosoError):
+        sys.stderr.write(f"coso: {error}\n")
+        return error.exit_status
+    if isinstance(error, (OSError, ValueError)):  # A full disk, a name that is no text, and their like.
+        sys.stderr.write(f"coso: {error}\n")
+        return 125
+    raise error
+
+
+def _command(words: list[str]) -> tuple[Callable[[list[str]], int], list[str]]:
     first = words[0] if words else ""
-    if first in ("help", "--help", "-h", "-help"):
-        return _help
-    if first in ("version", "--version", "-version"):
-        return _version
-    if first == "gc":
-        from coso.cli import gc
-
-        return gc.main
-    if first in ("network", "port"):
-        from coso.cli import network
-
-        return network.main if first == "network" else network.port
-    if first == "oci":
-        from coso.cli import oci
-
-        return oci.main
-    if first == "verify":
-        from coso.cli import verify
-
-        return verify.main
-    if first == "run" or first.startswith("-") or not first:
+    # Found without the table: this is the way to execve.
+    if first == "run" or (first.startswith("-") and first not in ("--help", "-h", "-help", "--version", "-version")):
         from coso.cli import run
 
-        return run.main
+        return run.main, words[1:] if first == "run" else words
+    if not words or first in ("help", "--help", "-h", "-help"):
+        return _help, words[1:]
+    from coso.cli import commands
+
+    name, rest = commands.find(["version"] if first in ("--version", "-version") else words)
+    if name:
+        _take_rights(name)
+        return commands.load(name), rest
+    if first in commands.ABOVE and (len(words) == 1 or words[1] in ("--help", "-h", "help")):
+        return _help_below, [first]
+    raise _unknown(words)
+
+
+def _take_rights(name: str) -> None:
+    from coso.cli.commands import AS_USER
+    from coso.kernel.process import is_limited
+
+    if name.partition(" ")[0] not in AS_USER and is_limited():
+        from coso.runtime import rootless
+
+        rootless.become_root()
+
+
+def _unknown(words: list[str]) -> CosoError:
+    from difflib import get_close_matches
+
+    from coso.cli import commands
     from coso.errors import UsageError
 
-    raise UsageError(
-        f"coso has no command {first!r}", hint="see `coso --help`; to run a command: `coso run IMAGE COMMAND`"
+    first = words[0]
+    if first in commands.ABOVE:
+        known, said = list(commands.below(first)), f"coso {first} has no command {words[1]!r}"
+        close = get_close_matches(words[1], known, 1)
+        hint = f"did you mean `{first} {close[0]}`?" if close else f"there are {', '.join(known)}"
+        return UsageError(said, hint=hint)
+    close = get_close_matches(first, [name for name in commands.PATHS if " " not in name], 1)
+    return UsageError(
+        f"coso has no command {first!r}",
+        hint=f"did you mean `coso {close[0]}`?" if close else "see `coso --help`; to run it: `coso run IMAGE COMMAND`",
     )
 
 
-def _help(_: list[str]) -> int:
-    sys.stdout.write(HELP)
+def _help(words: list[str]) -> int:
+    from coso.cli import commands
+
+    name, _ = commands.find(words)
+    if name:
+        return commands.load(name)(["--help"])
+    if words and words[0] in commands.ABOVE:
+        return _help_below(words)
+    sys.stdout.write(NEXT.format(commands=commands.overview()))
     return 0
 
 
-def _version(_: list[str]) -> int:
-    from coso import __version__
+def _help_below(words: list[str]) -> int:
+    from coso.cli import commands
 
-    sys.stdout.write(f"coso {__version__}\n")
+    lines = [f"  {name}".ljust(14) + text for name, text in commands.below(words[0]).items()]
+    sys.stdout.write(f"coso {words[0]} COMMAND …\n\n" + "\n".join(lines) + "\n")
     return 0
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from coso.cli.flags import Option, Words, parse, usage
 from coso.errors import CosoError, PrivilegeError, UsageError
+from coso.flags import Option, Words, parse, usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

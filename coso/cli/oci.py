@@ -11,8 +11,8 @@ import gc
 import os
 import sys
 
-from coso.cli.flags import Option, Words, parse, usage
 from coso.errors import CosoError, UsageError
+from coso.flags import Option, Words, parse, usage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
-from coso.cli.flags import Option, Words
 from coso.errors import CosoError, UsageError
+from coso.flags import Option, Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,61 +5,35 @@ from __future__ import annotations
 import os
 import sys
 
-from coso.cli.flags import Option, parse, usage
+from coso.cli.options import OPTIONS
+from coso.cli.sources import source_and_command
 from coso.errors import UsageError
+from coso.flags import Words, parse, usage
 from coso.runtime.start import run
-from coso.spec import defaults
+from coso.spec import Joined
 from coso.spec.build import spec_from
 
-OPTIONS = (
-    Option("rootfs", "", "PATH", f"root filesystem, never written to (default {defaults.ROOTFS})"),
-    Option("name", "", "NAME", "name of the container, for other commands and on its network"),
-    Option("network", "", "NAME|PATH|none|host|container:NAME", "network, or helper called as PATH -pid PID"),
-    Option("ip", "", "ADDRESS", "address in the network"),
-    Option("ip6", "", "ADDRESS", "address of version 6 in the network"),
-    Option("mac-address", "", "ADDRESS", "Ethernet address"),
-    Option("network-alias", "", "NAME", "one more name on the network", repeated=True),
-    Option("publish", "p", "[IP:]HOST:PORT[/udp]", "lead a port of the host (127.0.0.1) inside", repeated=True),
-    Option("dns", "", "ADDRESS", "resolver, in place of the host's", repeated=True),
-    Option("dns-search", "", "DOMAIN", "search domain, in place of the host's", repeated=True),
-    Option("dns-option", "", "OPTION", "option of resolv.conf, in place of the host's", repeated=True),
-    Option("add-host", "", "NAME:ADDRESS", "one more line of /etc/hosts", repeated=True),
-    Option("hostname", "", "NAME", "host name inside (default the container's id)"),
-    Option("memory", "m", "SIZE", "memory limit, swap included: 64m, 1g"),
-    Option("cpus", "", "NUMBER", "CPU limit: 0.5, 2"),
-    Option("pids-limit", "", "NUMBER", "most processes at a time"),
-    Option("read-only", "", "", "forbid writes to the root"),
-    Option("user", "u", "NAME|UID[:GROUP]", "user of the command (default root)"),
-    Option("workdir", "w", "PATH", "working directory (default /)"),
-    Option("env", "e", "NAME[=VALUE]", "environment variable; without a value, the host's", repeated=True),
-    Option("volume", "v", "HOST:CONTAINER[:ro]", "show a file or directory of the host", repeated=True),
-    Option("tty", "t", "", "give the command a terminal"),
-    Option("interactive", "i", "", "pass standard input on"),
-    Option("init", "", "", "put a small reaper before the command as process 1"),
-    Option("rm", "", "", "remove the container at its end (always so, for now)"),
-    Option("cap-add", "", "NAME", "add a capability, or ALL", repeated=True),
-    Option("cap-drop", "", "NAME", "drop a capability, or ALL", repeated=True),
-    Option("security-opt", "", "OPTION", "no-new-privileges=false, seccomp=unconfined", repeated=True),
-    Option("ulimit", "", "NAME=SOFT[:HARD]", "resource limit: nofile=1024:4096", repeated=True),
-    Option("pid", "", "host", "share the host's PID namespace"),
-    Option("uts", "", "host", "share the host's name"),
-    Option("ipc", "", "host", "share the host's IPC namespace"),
-    Option("userns", "", "host", "no user namespace: root inside is root outside"),
-    Option("cgroupns", "", "host", "share the host's cgroup namespace"),
-    Option("mountns", "", "host", "share the host's mount namespace (needs --userns=host)"),
-    Option("monotonic", "", "SECONDS", "shift the monotonic clock, in a time namespace"),
-    Option("boottime", "", "SECONDS", "shift the boot-time clock, in a time namespace"),
-    Option("explain", "", "", "print each step: what, the kernel call, why, the man page, microseconds"),
-    Option("help", "h", "", "print this"),
-)
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from coso.images.source import Source
 
 HELP = """coso run [OPTIONS] [IMAGE] [COMMAND …]
 
+  coso run --rm alpine cat /etc/os-release   one command, and nothing is left
+  coso run -it alpine                        a shell
+  coso run -d --name web -p 8080:80 nginx    in the background
+  coso run --rm -v .:/src -w /src python:3 pytest
+
+Without --rm or -d the container is kept after its end: `coso ps -a`, `coso logs`, `coso start`.
 With --rootfs there is no IMAGE, and every word after the options is the command.
-Without it the first word is an image: the rootfs that `invoke fs-setup` made, alpine
-or busybox. With no word at all, a shell in the default rootfs. One dash or two, both work.
+`alpine` and `busybox` are the rootfs that `invoke fs-setup` made, unless the store has an image of
+that name; `host` is this machine's own tree, read-only; `scratch` is empty. With no word at all, a
+shell in the default rootfs. One dash or two, both work.
 
 """
+# What only a container that has a monitor can be asked for.
+MONITORED = ("detach", "restart", "health-cmd", "log-driver", "log-opt", "attach")
+NAMESPACES = {"network": "net", "pid": "pid", "ipc": "ipc"}
 
 
 def main(words: list[str]) -> int:
@@ -68,38 +42,108 @@ def main(words: list[str]) -> int:
     if given.on("help"):
         sys.stdout.write(HELP + usage(OPTIONS) + "\n")
         return 0
-    rootfs, command = _root_and_command(given.last("rootfs"), given.rest)
-    joined = _joined_network(given.last("network"))
-    spec = spec_from(given, rootfs, command, on_terminal=os.isatty(0), joined_network=joined)
-    if spec.namespaces.count("user") == 0:
+    source, command = source_and_command(given)
+    if not stays_in_front(given, source):
+        from coso.cli.create import run_kept
+
+        return run_kept(given, source, command)
+    return in_front(given, source, command)
+
+
+def stays_in_front(given: Words, source: Source) -> bool:
+    """Whether the container lives and dies with this very process, which then needs no monitor.
+
+    So it was with the first version's words, a rootfs, and so it is with --rm.
+    """
+    if given.on("detach"):
+        return False
+    return given.on("rm", given.last("rootfs") != "" or not given.rest)
+
+
+def in_front(given: Words, source: Source, command: tuple[str, ...]) -> int:
+    """Run a container whose life is this process's."""
+    for option in ("restart", "health-cmd", "detach-keys", "attach"):
+        if option in given.options and given.last(option) not in ("no", ""):
+            raise UsageError(
+                f"--{option} takes a container that is kept or runs in the background",
+                hint="leave --rm out, or give --detach",
+            )
+    given = Words({**given.options, **_ports(given, source)}, given.rest)
+    joined = joined_namespaces(given)
+    wanted = None
+    if {"volume", "mount", "volumes-from"} & given.options.keys() or (source.settings or {}).get("Volumes"):
+        from coso.engine.make import mounts_of
+
+        wanted, anonymous = mounts_of(given, source)
+    else:
+        anonymous = []
+    spec = spec_from(
+        given,
+        source.path,
+        command,
+        on_terminal=os.isatty(0),
+        joined=joined,
+        settings=source.settings,
+        layers=source.layers,
+        wanted=wanted,
+    )
+    if spec.namespaces.count("user") == 0 and all(item.type != "user" for item in joined):
         from coso.runtime.protect import protect_interpreter
 
         protect_interpreter()
+    explain = None
     if given.on("explain"):
         from coso.runtime.explain import explainer
 
-        return run(spec, explain=explainer())
-    return run(spec)
+        explain = explainer()
+    try:
+        return run(spec, explain=explain, about=_about(given, source, spec.process.args))
+    finally:
+        if anonymous:
+            from coso.engine import volumes
+
+            for name in anonymous:
+                volumes.remove(name, force=True)
 
 
-def _joined_network(text: str) -> str:
-    """The namespace that `container:NAME` stands for, `""` for everything else."""
-    kind, colon, name = text.partition(":")
-    if kind != "container" or not colon:
-        return ""
-    from coso.runtime.running import find
+def _ports(given: Words, source: Source) -> dict[str, list[str]]:
+    if not given.on("publish-all"):
+        return {}
+    from coso.engine.make import published
 
-    return f"/proc/{find(name).pid}/ns/net"
+    return {"publish": published(given, source.settings or {})}
 
 
-def _root_and_command(rootfs: str, rest: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    from coso.images.rootfs import check, resolve
+def _about(given: Words, source: Source, args: tuple[str, ...]) -> str:
+    """What `ps` and `inspect` read of a container in the foreground."""
+    from coso import quickjson
+    from coso.times import now
 
-    if rootfs or not rest:
-        path, command = rootfs or defaults.ROOTFS, rest
-    else:
-        path, command = resolve(rest[0]), rest[1:]
-    if command and not command[0]:
-        raise UsageError("the command is empty")
-    check(path)
-    return os.path.abspath(path), command
+    return quickjson.dumps(
+        {
+            "created": now(),
+            "name": given.last("name"),
+            "image": source.name,
+            "imageId": source.id,
+            "manifest": source.manifest,
+            "options": given.options,
+            "args": args,
+            "settings": source.settings or {},
+        }
+    )
+
+
+def joined_namespaces(given: Words) -> tuple[Joined, ...]:
+    """The namespaces of other containers that --network, --pid and --ipc ask for; raises CosoError."""
+    found: dict[str, str] = {}
+    for option, file in NAMESPACES.items():
+        kind, colon, name = given.last(option).partition(":")
+        if kind == "container" and colon:
+            from coso.runtime.running import find
+
+            pid = find(name).pid
+            found[option] = f"/proc/{pid}/ns/{file}"
+            if option != "network":
+                # Its processes and its IPC belong to its user namespace; in another there is no right over them.
+                found["user"] = f"/proc/{pid}/ns/user"
+    return tuple(Joined(kind, path) for kind, path in found.items())

@@ -8,8 +8,8 @@ import signal
 import sys
 from contextlib import AbstractContextManager, nullcontext
 
-from coso.cli.flags import Option, Words, parse, usage
 from coso.errors import PrivilegeError, UsageError
+from coso.flags import Option, Words, parse, usage
 from coso.spec.defaults import ROOTFS
 from coso.verify import report
 from coso.verify.checks import CHECKS, Check

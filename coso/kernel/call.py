@@ -53,6 +53,7 @@ NUMBERS = {
     "sethostname": 170,
     "setns": 308,
     "signalfd4": 289,
+    "syncfs": 306,
     "umount2": 166,
     "unshare": 272,
 }

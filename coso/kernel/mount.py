@@ -40,6 +40,8 @@ MS_PRIVATE = 1 << 18
 MS_SHARED = 1 << 20
 MS_SLAVE = 1 << 19
 MS_UNBINDABLE = 1 << 17
+# What fsconfig(2) takes as one string (fs/fsopen.c); more needs mount(2).
+LONGEST_STRING = 255
 OPEN_TREE_CLOEXEC = os.O_CLOEXEC
 OPEN_TREE_CLONE = 1
 
@@ -84,6 +86,13 @@ def new_mount(kind: str, options: dict[str, str | None] | None = None, attribute
         os.close(fd)
         raise
     return fsmount(fd, attributes)
+
+
+def old_mount(kind: str, options: dict[str, str | None], target: str) -> int:
+    """Mount by mount(2), whose options may be a page long, at a path; a descriptor of it."""
+    text = ",".join(key if value is None else f"{key}={value}" for key, value in options.items())
+    call("mount", kind.encode(), target.encode(), kind.encode(), 0, text.encode(), path=target)
+    return open_tree(target, clone=False)
 
 
 def reconfigure(place: int, options: dict[str, str | None]) -> None:

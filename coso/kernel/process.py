@@ -23,6 +23,10 @@ CLONE_PIDFD = 0x00001000
 # include/uapi/linux/close_range.h
 CLOSE_RANGE_CLOEXEC = 4
 
+# include/uapi/linux/pidfd.h: _IOWR(0xFF, 11, struct pidfd_info), whose first version has 64 bytes
+PIDFD_GET_INFO = 0xC040FF0B
+PIDFD_INFO_EXIT = 1 << 3
+
 # include/uapi/linux/keyctl.h
 KEYCTL_JOIN_SESSION_KEYRING = 1
 
@@ -40,10 +44,11 @@ SIGCHLD = 17
 SFD_NONBLOCK_CLOEXEC = 0o2004000
 
 
-def clone3(flags: int, cgroup: int = -1) -> tuple[int, int]:
+def clone3(flags: int, cgroup: int = -1, *, sibling: bool = False) -> tuple[int, int]:
     """Fork with new namespaces; return (pid, pidfd) in the parent and (0, -1) in the child.
 
     With `cgroup`, a descriptor of a cgroup v2 directory, the child starts there.
+    With `sibling`, it is a child of the caller's own parent.
     The caller must have one thread: like fork(2), only the calling one is copied.
     Raises KernelError. See clone(2).
     """
@@ -51,7 +56,10 @@ def clone3(flags: int, cgroup: int = -1) -> tuple[int, int]:
     view = buffer(pidfd)
     if cgroup >= 0:
         flags |= CLONE_INTO_CGROUP
-    args = pack("11Q", flags | CLONE_PIDFD, address_of(view), 0, 0, SIGCHLD, 0, 0, 0, 0, 0, max(cgroup, 0))
+    # A sibling's end is signalled as the caller's own: it must name no signal.
+    end = 0 if sibling else SIGCHLD
+    flags |= CLONE_PARENT if sibling else 0
+    args = pack("11Q", flags | CLONE_PIDFD, address_of(view), 0, 0, end, 0, 0, 0, 0, 0, max(cgroup, 0))
     interpreter_hook("PyOS_BeforeFork")
     pid = raw("clone3", args, len(args))
     if pid == 0:
@@ -137,6 +145,30 @@ def pidfd_open(pid: int) -> int:
 def pidfd_send_signal(pidfd: int, number: int) -> bool:
     """Send a signal; False when the process is gone (pidfd_send_signal(2))."""
     return raw("pidfd_send_signal", pidfd, number, None, 0) == 0
+
+
+def exit_status_of(pid: int, pidfd: int) -> int | None:
+    """The wait status of a process that has ended and is not ours to wait for; None where the kernel does not tell.
+
+    It stands in /proc until its parent has reaped it (proc(5), stat field 52);
+    after that a pidfd knows it (PIDFD_GET_INFO, Linux 6.15).
+    """
+    from fcntl import ioctl
+
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+        if fields[0] == b"Z":
+            return int(fields[49])
+    except (OSError, IndexError):
+        pass
+    info = bytearray(pack("Q", PIDFD_INFO_EXIT) + bytes(56))
+    try:
+        ioctl(pidfd, PIDFD_GET_INFO, info)
+    except OSError:
+        return None
+    known = int.from_bytes(info[:8], "little") & PIDFD_INFO_EXIT
+    return int.from_bytes(info[60:64], "little") if known else None
 
 
 def prctl(option: int, *args: int) -> int:

@@ -62,12 +62,17 @@ def execute(place: Place, spec: Spec, wanted: Process, wishes: ExecWishes, warn:
         status = "running"
     if status != "running":
         raise CosoError(f"cannot exec in container {place.id}: it is {status}")
+    return run_inside(state, spec, wanted, wishes, warn)
+
+
+def run_inside(state: State, spec: Spec, wanted: Process, wishes: ExecWishes, warn: Callable[[str], None]) -> int:
+    """As `execute`, in a container that is known to run. Raises CosoError."""
     if wishes.detach or wishes.console_socket:
         check_console(wanted.terminal, wishes.console_socket)
     take_over()
     os.umask(0o022)
     inside = replace(spec, process=wanted, hooks=Hooks())
-    container = Container(inside, NoJournal(place.id), *channel.pair())  # type: ignore[arg-type]
+    container = Container(inside, NoJournal(state.id), *channel.pair())  # type: ignore[arg-type]
     container.init, container.bundle = state.pid, state.bundle
     container.preserved = wishes.preserve_fds
     container.has_console = False

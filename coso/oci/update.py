@@ -16,7 +16,7 @@ from coso.spec.read_resources import resources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from coso.cli.flags import Words
+    from coso.flags import Words
 
 WORDS = ("cpuset-cpus", "cpuset-mems")
 

@@ -9,7 +9,7 @@ from coso.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from coso.cli.flags import Words
+    from coso.flags import Words
 
 
 def changed(own: Process, given: Words) -> Process:

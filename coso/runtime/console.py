@@ -73,6 +73,14 @@ def give_pipes(container: Container) -> None:
             continue
 
 
+def set_size(terminal: int, rows: int, columns: int) -> None:
+    """Give a terminal a size; nothing when it is gone."""
+    try:
+        ioctl(terminal, TIOCSWINSZ, pack("4H", rows, columns, 0, 0))
+    except OSError:
+        pass
+
+
 def copy_window_size(source: int, target: int) -> None:
     """Give the container's terminal the size of the user's; nothing when that is no terminal."""
     try:

@@ -40,7 +40,9 @@ class Container:
         # How ids inside are ids outside; none without a user namespace.
         self.uid_mappings = spec.uid_mappings
         self.gid_mappings = spec.gid_mappings
-        self.directory = f"{LAYERS}/{self.id}"
+        self.directory = spec.root.kept or f"{LAYERS}/{self.id}"
+        # What other commands shall know of it, as text, beside its layer.
+        self.about = ""
         self.hierarchies: list[Hierarchy] = []
         self.membership: Membership | None = None
         self.pid = 0
@@ -78,6 +80,8 @@ class Container:
         self.cgroup = f"coso-{self.id}"
         self.unit = ""
         self.no_pivot = False
+        # Its first process becomes the child of the runtime's own parent, and outlives the runtime (CLONE_PARENT).
+        self.outlives = False
         self.no_new_keyring = False
         self.preserved = 0
         self.listening = 0

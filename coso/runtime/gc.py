@@ -27,6 +27,9 @@ def collect() -> Collected:
     """Undo every abandoned container, then remove what no journal speaks of."""
     containers, failures = [], []
     for abandoned in journal.abandoned():
+        if journal.is_kept(abandoned.container):
+            abandoned.close()
+            continue
         problems = abandoned.undo()
         failures += problems
         if not problems:

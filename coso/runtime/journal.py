@@ -13,7 +13,7 @@ import os
 
 from coso import quickjson
 from coso.runtime import undo
-from coso.state import JOURNALS, make_directories
+from coso.state import JOURNALS, LAYERS, make_directories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class Journal:
         """Write down how the next change is undone; `kind` names a function of coso.runtime.undo."""
         record = (kind, *words)
         self._records.append(record)
+        # To the end, wherever that is: a process forked from the owner may have written meanwhile.
+        os.lseek(self._fd, 0, os.SEEK_END)
         os.write(self._fd, f"{quickjson.dumps(record)}\n".encode())
 
     def undo(self, *, keep: bool = False) -> list[str]:
@@ -58,6 +60,26 @@ class Journal:
         self.close()
         return failures
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to undo."""
+        return not self._records
+
+    def reload(self) -> None:
+        """Take in what a process that was forked from this one has recorded."""
+        self._records = _read(self._fd)
+
+    def clear(self) -> None:
+        """All is undone: begin anew."""
+        os.ftruncate(self._fd, 0)
+        self._records = []
+
+    def forget(self) -> None:
+        """Let go for good; of what could not be undone the file stays, for `coso gc`."""
+        if not self._records and self._fd >= 0:
+            os.unlink(self.path)
+        self.close()
+
     def close(self) -> None:
         """Let go of the lock; what is recorded stays to be undone by whoever opens the journal next."""
         if self._fd >= 0:
@@ -65,11 +87,30 @@ class Journal:
         self._fd = -1
 
 
+def new_id() -> str:
+    """An id that no container has: twelve hexadecimal digits."""
+    while True:
+        container = os.urandom(6).hex()
+        if not is_known(container):
+            return container
+
+
+def of_kept(container: str) -> Journal | None:
+    """The journal of a container that is kept, locked, with what was left in it; None when somebody holds it."""
+    make_directories(JOURNALS)
+    path = f"{JOURNALS}/{container}"
+    fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    if not _lock(fd):
+        os.close(fd)
+        return None
+    return Journal(container, path, fd, _read(fd))
+
+
 def create() -> Journal:
     """A new container's journal under a name of its own, twelve hexadecimal digits."""
     make_directories(JOURNALS)
     while True:
-        container = os.urandom(6).hex()
+        container = new_id()
         path = f"{JOURNALS}/{container}"
         fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
         if _lock(fd):
@@ -138,7 +179,12 @@ def records_of(container: str) -> list[Record]:
 
 def is_known(container: str) -> bool:
     """Whether a container has a journal: it runs, or gc has yet to see to it."""
-    return os.path.exists(f"{JOURNALS}/{container}")
+    return os.path.exists(f"{JOURNALS}/{container}") or is_kept(container)
+
+
+def is_kept(container: str) -> bool:
+    """Whether a container outlives its process: `gc` leaves it to the engine (coso.engine)."""
+    return os.path.exists(f"{LAYERS}/{container}/state.json")
 
 
 def _lock(fd: int) -> bool:

@@ -76,7 +76,8 @@ def clone_inside(container: Container, flags: int, first_process: Callable[[Cont
     joined = sorted(container.spec.joined, key=lambda item: order.index(item.type))
     entries = [(open_namespace(item), KINDS[item.type]) for item in joined]
     _spare_the_host(container, [(item.type, fd) for item, (fd, _) in zip(joined, entries, strict=True)])
-    helper = os.fork()
+    # The sibling of a helper is to be the child of this process, or of its parent where it outlives it.
+    helper = process.clone_sibling(0) if container.outlives else os.fork()
     if helper == 0:
         _help(container, entries, flags, first_process)
     for fd, _ in entries:
@@ -84,7 +85,8 @@ def clone_inside(container: Container, flags: int, first_process: Callable[[Cont
     # Ours alone stays open, so that the helper's end is heard of, whatever ends it.
     container.theirs.close()
     message = container.ours.receive()
-    os.waitpid(helper, 0)
+    if not container.outlives:
+        os.waitpid(helper, 0)
     if message is None:
         raise CosoError("the process that enters the namespaces died")
     kind, words, _ = message

@@ -114,16 +114,20 @@ def is_bundled(path: str) -> bool:
 
 def leave(container: Container) -> None:
     """After the lease was given back: see to the network when this was its last container."""
-    if not container.has("network") or container.spec.limited:
-        return
+    if container.has("network") and not container.spec.limited:
+        leave_as(container.pid, container.spec.network)
+
+
+def leave_as(pid: int, network: str) -> None:
+    """As `leave`, for a container that was the process `pid`; `network` is its helper, or "none"."""
     later = False
-    if os.path.isdir(f"{RUN}/network/members"):
+    if os.path.isdir(f"{RUN}/network/members") and pid:
         from cosonet import release as cosonet
 
         # Networks that it was connected to while it ran.
-        later = cosonet.release_pid(container.pid)
-    wanted = container.spec.network not in ("", "none")
-    if later or (wanted and is_bundled(container.spec.network)):
+        later = cosonet.release_pid(pid)
+    wanted = network not in ("", "none")
+    if later or (wanted and is_bundled(network)):
         from cosonet.release import remove_later
 
         remove_later()

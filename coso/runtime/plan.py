@@ -61,7 +61,7 @@ def before_clone(spec: Spec) -> list[Step]:
 
 
 def _name(spec: Spec) -> list[Step]:
-    if not spec.name:
+    if not spec.name or spec.root.kept:
         return []
     from coso.runtime import running
 
@@ -86,7 +86,7 @@ def clone(spec: Spec, first_process: Callable[[Container], None]) -> Step:
             namespaces.clone_inside(container, clone_flags(spec), first_process)
             return
         unified = container.membership.unified if container.membership else -1
-        container.pid, container.pidfd = clone3(clone_flags(spec), unified)
+        container.pid, container.pidfd = clone3(clone_flags(spec), unified, sibling=container.outlives)
         if container.pid == 0:
             first_process(container)
 
@@ -135,7 +135,8 @@ def awaits_ids(spec: Spec) -> bool:
 def roots(spec: Spec) -> list[Step]:
     """The steps that prepare the root and what is shown in it."""
     binds = any(mount.shows_host(item) for item in spec.mounts)
-    return [*([root.LAYER] if spec.root.overlay else []), root.OPEN, *([mount.BINDS] if binds else [])]
+    layer = [] if not spec.root.overlay else [root.RENEW] if spec.root.kept else [root.LAYER]
+    return [*layer, root.OPEN, *([mount.BINDS] if binds else [])]
 
 
 def files(spec: Spec) -> list[Step]:

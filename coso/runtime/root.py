@@ -17,6 +17,7 @@ from coso.kernel import mount
 from coso.kernel.path import make_in_root
 from coso.runtime.container import Container
 from coso.runtime.options import PROPAGATIONS
+from coso.runtime.undo import remove_tree
 from coso.runtime.user import RANGE
 from coso.state import make_directories
 from coso.steps import Step
@@ -37,10 +38,35 @@ def make_layers(container: Container) -> None:
     make_directories(os.path.dirname(path))
     container.journal.record("remove-tree", path)
     os.mkdir(path, 0o711)
+    if container.about:
+        fd = os.open(f"{path}/config.json", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        os.write(fd, container.about.encode())
+        os.close(fd)
+    fill_layers(path, container.root_uid, container.root_gid)
+    _make_etc(container)
+
+
+def fill_layers(path: str, owner: int, group: int) -> None:
+    """Make the directories of an overlay, for the container's root."""
     for name in ("lower", "upper", "work"):
         os.mkdir(f"{path}/{name}", 0o755)
-        os.chown(f"{path}/{name}", container.root_uid, container.root_gid)
-    _make_etc(container)
+        os.chown(f"{path}/{name}", owner, group)
+
+
+def renew_layers(container: Container) -> None:
+    """Make a layer that was in use before ready for another start: all of the last one but what it wrote."""
+    path = container.directory
+    # An overlay without fsync (`volatile`) marks its working directory, and would refuse it (overlayfs.rst).
+    remove_tree(f"{path}/work")
+    os.mkdir(f"{path}/work", 0o755)
+    os.chown(f"{path}/work", container.root_uid, container.root_gid)
+    for name in ETC_FILES:
+        try:
+            os.unlink(f"{path}/{name}")
+        except FileNotFoundError:
+            continue
+    if not os.path.lexists(f"{path}/upper/etc"):
+        _make_etc(container)
 
 
 def _make_etc(container: Container) -> None:
@@ -50,13 +76,16 @@ def _make_etc(container: Container) -> None:
     which takes longer than all else that is done there.  An /etc that is not
     a plain directory is left to that way.
     """
-    image, layer = f"{container.spec.root.path}/etc", f"{container.directory}/upper/etc"
+    root, layer = container.spec.root, f"{container.directory}/upper/etc"
     owner, group = container.root_uid, container.root_gid
+    images = [f"{root.path}/{name}/etc" for name in root.layers or (".",)]
+    images = [image for image in images if os.path.lexists(image)]
     try:
-        found = os.lstat(image)
-        missing = [name for name in ETC_FILES if not os.path.lexists(f"{image}/{name}")]
-        plain = stat.S_ISDIR(found.st_mode) and max(found.st_uid, found.st_gid) < RANGE and not os.listxattr(image)
-    except OSError:
+        # The uppermost has the attributes; a name in any of them may be hidden, and is left to the other way.
+        found = os.lstat(images[0])
+        missing = [name for name in ETC_FILES if not any(os.path.lexists(f"{image}/{name}") for image in images)]
+        plain = stat.S_ISDIR(found.st_mode) and max(found.st_uid, found.st_gid) < RANGE and not os.listxattr(images[0])
+    except (OSError, IndexError):
         return
     if not missing or not plain:
         return
@@ -126,17 +155,25 @@ def stack(container: Container) -> None:
         mount.move_mount(container.layers, where)
     mount.move_mount(container.lower, f"{where}/lower")
     options: dict[str, str | None] = {
-        "source": "overlay",
         "lowerdir": f"{where}/lower",
         "upperdir": f"{where}/upper",
         "workdir": f"{where}/work",
-        # No fsync when a file is copied up: the layer is thrown away, never read after a crash.
-        "volatile": None,
     }
+    layers = container.spec.root.layers
+    if layers:
+        # Below the working directory, so that many names fit.
+        os.chdir(f"{where}/lower")
+        options["lowerdir"] = ":".join(layers)
+    if not container.spec.root.kept:
+        # No fsync when a file is copied up: the layer is thrown away, never read after a crash.
+        options["volatile"] = None
     if container.has("user") or container.spec.limited:
         # Only the host's root may set trusted.* attributes, in which an overlay otherwise keeps its marks.
         options["userxattr"] = None
-    container.root = mount.new_mount("overlay", options)
+    if len(options["lowerdir"] or "") > mount.LONGEST_STRING:
+        container.root = mount.old_mount("overlay", options, f"{where}/upper")
+        return
+    container.root = mount.new_mount("overlay", {"source": "overlay", **options})
     # The overlay has its own copy of the lower mount, and covers it.
     mount.move_mount(container.root, f"{where}/lower")
 
@@ -196,6 +233,14 @@ LAYER = Step(
     "the rootfs is shared by containers and never written to",
     "Documentation/filesystems/overlayfs.rst",
     make_layers,
+)
+RENEW = Step(
+    "renew the writable layer",
+    "make the kept layer ready for another start",
+    "rmdir(work), mkdir(work)",
+    "what the container wrote stays; the overlay's own working directory may not be used twice",
+    "Documentation/filesystems/overlayfs.rst",
+    renew_layers,
 )
 OPEN = Step(
     "map the root's owners",

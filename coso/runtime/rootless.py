@@ -11,13 +11,17 @@ from __future__ import annotations
 
 import os
 
-from coso.errors import KernelError, PrivilegeError
+from coso.errors import CosoError, KernelError, PrivilegeError
 from coso.kernel import mount
 from coso.kernel.process import CLONE_NEWNS, CLONE_NEWUSER, PR_SET_DUMPABLE, prctl, unshare
 from coso.runtime.user import write_map
 from coso.spawn import find
 from coso.spec import IdMapping, Spec
 from coso.value import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TTY = 5
 PING, HIGHEST_PING = "net.ipv4.ping_group_range", 65535
@@ -157,3 +161,31 @@ def _map_from_outside(pid: int, uids: tuple[IdMapping, ...], gids: tuple[IdMappi
 
 def _is_alone(mappings: tuple[IdMapping, ...], number: int) -> bool:
     return len(mappings) == 1 and mappings[0].size == 1 and mappings[0].host_id == number
+
+
+def as_root(act: Callable[[], None]) -> None:
+    """Do something as root of a user namespace where this user is an ordinary one, in another process then.
+
+    Raises what was raised there, as a CosoError.
+    """
+    if os.geteuid() == 0:
+        act()
+        return
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status, said = 0, ""
+        try:
+            become_root()
+            act()
+        except CosoError as error:
+            status, said = error.exit_status, str(error)
+        except BaseException as error:
+            status, said = 125, str(error) or type(error).__name__
+        os.write(writing, said.encode()[:65536])
+        os._exit(status)
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8", errors="replace") as pipe:
+        said = pipe.read()
+    if os.waitpid(pid, 0)[1]:
+        raise CosoError(said or "the process that acts as root of a user namespace died")

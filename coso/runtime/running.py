@@ -67,20 +67,25 @@ def check_name(name: str) -> None:
 
 
 def take_name(container: Container) -> None:
-    """Give the container its name; that of one that has ended is free. Raises CosoError."""
+    """Give the container its name for as long as it runs. Raises CosoError."""
+    container.journal.record("remove-link", f"{NAMES}/{container.spec.name}", container.id)
+    hold_name(container.spec.name, container.id)
+
+
+def hold_name(name: str, container: str) -> None:
+    """Let a name lead to a container; that of one that is gone is free. Raises CosoError."""
     make_directories(NAMES)
-    path = f"{NAMES}/{container.spec.name}"
-    container.journal.record("remove-link", path, container.id)
+    path = f"{NAMES}/{name}"
     while True:
         try:
-            os.symlink(container.id, path)
+            os.symlink(container, path)
             return
         except FileExistsError:
             holder = os.readlink(path)
             if journal.is_known(holder):
                 raise CosoError(
-                    f"the name {container.spec.name} is that of the container {holder}",
-                    hint="choose another; `coso gc` frees those of killed runtimes",
+                    f"the name {name} is that of the container {holder}",
+                    hint=f"choose another, or `coso rm {name}`; `coso gc` frees those of killed runtimes",
                 ) from None
             remove_link(path, holder)
 

@@ -116,7 +116,7 @@ def become_user(container: Container) -> None:
     # The kernel raises only what is permitted and inheritable; of others the reader of the configuration is warned.
     capability.set_ambient(capability.mask(sets.ambient) & masks[1] & masks[2] & granted)
     container.home = account.home
-    if container.gate is None:
+    if container.gate is None and not container.outlives:
         # After the change of user, which clears it: the container ends with its runtime, however that ends.
         prctl(PR_SET_PDEATHSIG, SIGKILL)
 

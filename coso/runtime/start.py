@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     Explainer = Callable[[steps.Step, int], None]
 
 
-def run(spec: Spec, *, observe: steps.Observer | None = None, explain: Explainer | None = None) -> int:
+def run(spec: Spec, *, observe: steps.Observer | None = None, explain: Explainer | None = None, about: str = "") -> int:
     """Run a container to its end and return its exit status.
 
+    `about` is kept beside the container for other commands to read;
     `observe` is told before and after each step, on both sides of the clone;
     `explain` gets each finished step and its microseconds, in the caller's
     process.  Raises CosoError when the container cannot be started; whatever
@@ -46,6 +47,9 @@ def run(spec: Spec, *, observe: steps.Observer | None = None, explain: Explainer
     container = Container(spec, journal.create(), *channel.pair())
     container.outside = beyond
     container.observe = observe
+    container.about = about
+    if spec.cgroups_path:
+        container.cgroup = f"{spec.cgroups_path.strip('/')}/{container.cgroup}"
     masked, umask = take_over(), os.umask(0o022)
     try:
         prepare(container, explain)

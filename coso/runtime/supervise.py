@@ -20,7 +20,7 @@ CHUNK = 65536
 def supervise(container: Container) -> int:
     """Wait for the container's end and return its exit status, 128 + n after signal n."""
     signals = signalfd(set(FORWARDED) | {SIGCHLD})
-    raw_mode = _RawMode() if container.terminal >= 0 and container.spec.process.interactive else None
+    raw_mode = RawMode() if container.terminal >= 0 and container.spec.process.interactive else None
     try:
         status = _loop(container, signals)
     finally:
@@ -49,7 +49,7 @@ def _loop(container: Container, signals: int) -> int:
             poll.unregister(0)
         if signals not in ready:
             continue
-        for number in _read_signals(signals):
+        for number in read_signals(signals):
             if number == SIGCHLD:
                 pid, status = os.waitpid(container.pid, os.WNOHANG)
                 if pid:
@@ -66,7 +66,8 @@ def _loop(container: Container, signals: int) -> int:
                 pidfd_send_signal(container.pidfd, number)
 
 
-def _read_signals(fd: int) -> list[int]:
+def read_signals(fd: int) -> list[int]:
+    """The signals that a signalfd has, by number."""
     try:
         data = os.read(fd, 128 * 32)
     except BlockingIOError:
@@ -96,7 +97,7 @@ def _drain(container: Container) -> None:
         pass
 
 
-class _RawMode:
+class RawMode:
     """The user's terminal without line editing and signals of its own, until left."""
 
     def __init__(self) -> None:

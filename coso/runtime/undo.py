@@ -37,14 +37,14 @@ def remove_tree(path: str) -> None:
     except FileNotFoundError:
         return
     try:
-        _remove_at(fd, name)
+        remove_at(fd, name)
     except FileNotFoundError:
         pass
     finally:
         os.close(fd)
 
 
-def _remove_at(parent: int, name: str) -> None:
+def remove_at(parent: int, name: str) -> None:
     """Remove whatever `name` is: what it holds first, then itself.
 
     rmdir and rename refuse a mount point (EBUSY), so nothing mounted is emptied.

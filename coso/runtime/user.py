@@ -19,6 +19,10 @@ from coso.spec import IdMapping
 from coso.state import USER_RANGES, make_directories
 from coso.steps import Step
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 FLAG = CLONE_NEWUSER
 
 FIRST_ID = 0x70000000
@@ -27,7 +31,13 @@ RANGES = 4096
 
 
 def lease_range(container: Container) -> None:
-    """Take a free range of ids; one whose container is gone is free."""
+    """Take a free range of ids for as long as the container runs."""
+    mapping = take_range(container.id, container.journal.record)
+    container.uid_mappings = container.gid_mappings = (mapping,)
+
+
+def take_range(container: str, record: Callable[[str, str, str], None]) -> IdMapping:
+    """Take a free range of ids for a container, after `record` has how to give it back. Raises CosoError."""
     make_directories(USER_RANGES)
     start = int.from_bytes(os.urandom(2), "big") % RANGES
     for offset in range(RANGES):
@@ -35,16 +45,21 @@ def lease_range(container: Container) -> None:
         path = f"{USER_RANGES}/{slot}"
         if os.path.lexists(path):
             continue
-        container.journal.record("remove-link", path, container.id)
+        record("remove-link", path, container)
         try:
-            os.symlink(container.id, path)
+            os.symlink(container, path)
         except FileExistsError:
             continue
-        container.uid_mappings = container.gid_mappings = (IdMapping(0, FIRST_ID + slot * RANGE, RANGE),)
-        return
+        return IdMapping(0, FIRST_ID + slot * RANGE, RANGE)
     raise CosoError(
         f"all {RANGES} user id ranges are taken", cause="as many containers run", hint="run `coso gc`, or end some"
     )
+
+
+def forget_range(container: str) -> None:
+    """Give back the range of a container that is no more."""
+    for slot in os.listdir(USER_RANGES) if os.path.isdir(USER_RANGES) else []:
+        remove_link(f"{USER_RANGES}/{slot}", container)
 
 
 def forget_abandoned_ranges() -> int:

@@ -10,7 +10,7 @@ import os
 import stat
 
 from coso.errors import CosoError
-from coso.value import value
+from coso.value import replace, value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,10 +58,19 @@ def account_of(container: Container) -> Account:
     if container.account is None:
         user = container.spec.process.user
         if user.name is not None:
-            container.account = look_up(user.name)
+            found = look_up(user.name)
+            container.account = replace(found, groups=[*found.groups, *(_group(name) for name in user.group_names)])
         else:
             container.account = Account(user.uid, user.gid, list(user.additional_gids), home_of(user.uid))
     return container.account
+
+
+def _group(name: str) -> int:
+    """The number of one of the image's groups; raises CosoError."""
+    found = _find(_read("/etc/group"), name)
+    if found is None and not name.isdecimal():
+        raise CosoError(f"there is no group {name!r} in the image", hint="give a number, or a group of the image")
+    return int(found[2]) if found else int(name)
 
 
 def home_of(uid: int) -> str:

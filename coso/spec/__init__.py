@@ -18,7 +18,8 @@ class User:
     """Who the command runs as (process.user).
 
     With `name`, a name or number that is looked up in the image, `""` for
-    root, the numbers come from there; otherwise they are taken as they are.
+    root, the numbers come from there, and from `group_names` more groups;
+    otherwise they are taken as they are.
     """
 
     name: str | None = None
@@ -26,6 +27,7 @@ class User:
     gid: int = 0
     additional_gids: tuple[int, ...] = ()
     umask: int = 0o022
+    group_names: tuple[str, ...] = ()
 
 
 @value
@@ -103,11 +105,17 @@ class Process:
 
 @value
 class Root:
-    """The root filesystem (root); with `overlay`, `path` is a lower layer that is never written to."""
+    """The root filesystem (root); with `overlay`, `path` is a lower layer that is never written to.
+
+    `layers` are directories below `path` instead, the uppermost first.  `kept`
+    is a directory that holds the writable layer already, and goes on to.
+    """
 
     path: str
     readonly: bool = False
     overlay: bool = False
+    layers: tuple[str, ...] = ()
+    kept: str = ""
 
 
 @value

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 
 from coso.errors import UsageError
-from coso.spec import HOST_GATEWAY, Joined, Resolver, defaults
+from coso.spec import HOST_GATEWAY, Resolver, defaults
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from coso.cli.flags import Words
+    from coso.flags import Words
 
 # Option of `coso run`, and the word for it in the helper's contract.
 PASSED_ON = {
@@ -25,24 +25,30 @@ USUAL = ("bridge", "default")
 MOST_SERVERS = 3
 
 
-def network(words: Words, joined_path: str) -> dict[str, Any]:
+def network(words: Words, joined: bool) -> dict[str, Any]:
     """The fields of the Spec that say how a container is connected. Raises UsageError.
 
-    `joined_path` is the namespace that `--network container:NAME` stands for.
+    `joined` says that the network is another container's.
     """
     text = words.last("network", defaults.NETWORK)
     name = words.last("name")
     passed = [part for option, word in PASSED_ON.items() for item in words.all(option) for part in (word, item)]
-    if text in ("none", "host") or joined_path:
+    if text in ("none", "host") or joined:
         if passed:
             option = next(option for option in PASSED_ON if option in words.options)
             raise UsageError(f"--{option} needs a network of the container's own, and --network is {text}")
-        joined = (Joined("network", joined_path),) if joined_path else ()
-        return {"network": "none" if joined_path else text, "joined": joined}
+        return {"network": "none" if joined else text}
     if "/" in text:
         return {"network": os.path.abspath(text), "network_words": _words((), name, passed)}
     chosen = () if text in USUAL else ("-network", text)
     return {"network": defaults.NETWORK, "network_words": _words(chosen, name, passed)}
+
+
+def helper_of(text: str) -> str:
+    """The program that connects a container whose --network is this; "none" where nothing does."""
+    if text in ("none", "host") or text.startswith("container:"):
+        return "none"
+    return os.path.abspath(text) if "/" in text else defaults.NETWORK
 
 
 def _words(chosen: tuple[str, ...], name: str, passed: list[str]) -> tuple[str, ...]:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from coso.cli.flags import parse
 from coso.cli.run import OPTIONS
+from coso.flags import parse
 from coso.runtime.gc import collect
 from coso.runtime.start import run as run_container
 from coso.spec.build import spec_from

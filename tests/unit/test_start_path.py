@@ -18,7 +18,7 @@ import os  # Frozen into the interpreter.
 before = set(sys.modules)
 sys.path.insert(0, sys.argv.pop(1))
 from coso.cli import main, run
-from coso.cli.flags import parse
+from coso.flags import parse
 given = parse(run.OPTIONS, ["-rootfs", "/", "-network", "none", "--", "true"], "run")
 run.spec_from(given, "/", given.rest, on_terminal=False)
 import cosonet.attach, cosonet.release

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from coso.cli.flags import parse
 from coso.cli.run import OPTIONS
 from coso.errors import UsageError
+from coso.flags import parse
 from coso.spec import Spec, TimeOffset, units
 from coso.spec.build import spec_from
 
@@ -45,9 +45,10 @@ def test_two_dashes_end_the_options() -> None:
         (["--pids-limit", "-3"], "not a valid number of processes"),
         (["--env", "=x"], "has no name"),
         (["--workdir", "here"], "not an absolute path"),
-        (["--volume", "data:/data"], "named volumes are not available yet"),
+        (["--volume", "-data:/data"], "is no name of a volume"),
         (["--volume", "/nowhere-at-all:/x"], "does not exist"),
-        (["--volume", "/tmp"], "is not HOST:CONTAINER"),
+        (["--volume", "/tmp:tmp"], "is not HOST:CONTAINER"),
+        (["--volume", "/tmp:/a", "--tmpfs", "/a"], "two mounts are asked for"),
         (["--cap-add", "FLY"], "is no capability"),
         (["--ulimit", "nofile"], "is not NAME=SOFT"),
         (["--ulimit", "wishes=1"], "is no resource limit"),

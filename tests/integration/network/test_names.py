@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from coso.cli.flags import parse
 from coso.cli.run import OPTIONS
 from coso.errors import UsageError
+from coso.flags import parse
 from coso.spec.build import spec_from
 from tests.integration.conftest import Coso, Start
 

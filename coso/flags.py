@@ -79,6 +79,42 @@ def parse(table: tuple[Option, ...], words: list[str], program: str, *, anywhere
     return Words(found, (*rest, *words[place:]))
 
 
+HELP = Option("help", "h", "", "print this")
+# Whoever makes man pages and completions asks for the tables themselves, by way of --help.
+collected: list[tuple[str, tuple[Option, ...]]] | None = None
+
+
+def read_words(
+    options: tuple[Option, ...],
+    words: list[str],
+    usage_line: str,
+    least: int = 0,
+    most: int | None = None,
+    *,
+    anywhere: bool = True,
+    text: str = "",
+) -> Words | None:
+    """The words of a command; None when its help was asked for and printed. Raises UsageError for too few or many.
+
+    `usage_line` begins with the command's words; `text` is more help, examples first of all.
+    """
+    table = (*options, HELP)
+    if collected is not None:
+        collected.append((usage_line, table))
+        return None
+    program = " ".join(word for word in usage_line.partition(" [")[0].split() if word.islower())
+    given = parse(table, words, program, anywhere=anywhere)
+    if given.on("help"):
+        import sys
+
+        sys.stdout.write(f"{usage_line}\n\n{usage(table)}\n{text}")
+        return None
+    if len(given.rest) < least or (most is not None and len(given.rest) > most):
+        wanted = f"{least}" if most == least else f"at least {least}" if most is None else f"{least} to {most}"
+        raise UsageError(f"{program} takes {wanted} words, {len(given.rest)} given", hint=f"usage: {usage_line}")
+    return given
+
+
 def _keep(found: dict[str, list[str]], option: Option, text: str) -> None:
     if not option.argument and text not in ("true", "false"):
         raise UsageError(f"--{option.name} is a switch: it takes true or false, not {text!r}")
@@ -94,17 +130,24 @@ def _joined(
     found: dict[str, list[str]],
     program: str,
 ) -> None:
+    """Several letters in one word (`-it`); of one that takes a value, that is the rest (`-p8080:80`)."""
     letters = word[1:]
-    options = [by_letter.get(letter) for letter in letters]
-    if word.startswith("--") or not all(option and not option.argument for option in options):
+    options: list[tuple[Option | None, str]] = []
+    for place, letter in enumerate(letters):
+        option = by_letter.get(letter)
+        takes = bool(option and option.argument)
+        options.append((option, letters[place + 1 :] if takes else "true"))
+        if takes:
+            break
+    if word.startswith("--") or not all(option and text for option, text in options):
         from difflib import get_close_matches
 
         close = get_close_matches(word.lstrip("-").partition("=")[0], by_name, 1)
         hint = f"did you mean --{close[0]}?" if close else f"see `{program} --help`"
         raise UsageError(f"{program} has no option {word}", hint=hint)
-    for option in options:
+    for option, text in options:
         if option:
-            _keep(found, option, "true")
+            _keep(found, option, text.removeprefix("=") if option.argument else text)
 
 
 def usage(table: tuple[Option, ...]) -> str:

@@ -1,0 +1,28 @@
+"""Containers whose monitor was killed: another monitor takes over, or writes down the end that nobody saw."""
+
+from __future__ import annotations
+
+import os
+
+from coso.engine import launching, record
+from coso.runtime import journal
+from coso.state import JOURNALS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+
+
+def adopt() -> list[str]:
+    """Look for containers without a monitor, and have them adopted; which they were. Raises CosoError."""
+    orphans = [name for name in _journals() if journal.is_kept(name) and not record.holder_of(name)]
+    # All at once, then wait for each.
+    ends: list[socket] = [launching.launch(name, "adopt") for name in orphans]
+    for end in ends:
+        launching.hear(end)
+        end.close()
+    return orphans
+
+
+def _journals() -> list[str]:
+    return sorted(os.listdir(JOURNALS)) if os.path.isdir(JOURNALS) else []

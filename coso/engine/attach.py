@@ -1,0 +1,127 @@
+"""A person's terminal, or a program's pipes, joined to a container's: the client's side of coso.engine.clients."""
+
+from __future__ import annotations
+
+import os
+import select
+from _socket import socket
+from _struct import pack, unpack
+from fcntl import ioctl
+
+from coso.errors import UsageError
+from coso.kernel.process import pidfd_open, pidfd_send_signal, signalfd
+from coso.runtime.console import TIOCGWINSZ
+from coso.runtime.pid import FORWARDED
+from coso.runtime.supervise import RawMode, read_signals
+
+SIGWINCH, SIGINT = 28, 2
+PIECE = 32768
+LARGEST = 1 << 17
+DEFAULT_KEYS = "ctrl-p,ctrl-q"
+
+
+def keys_of(text: str) -> bytes:
+    """The bytes of `ctrl-p,ctrl-q` or `a,ctrl-x`; raises UsageError."""
+    found = b""
+    for key in filter(None, text.split(",")):
+        if len(key) == 1 and key.isascii():
+            found += key.encode()
+        elif key.startswith("ctrl-") and len(key) == 6 and 64 <= ord(key[5].upper()) <= 95:
+            found += bytes([ord(key[5].upper()) - 64])
+        else:
+            raise UsageError(
+                f"--detach-keys {text!r}: {key!r} is no key", hint="a letter, or ctrl-a to ctrl-z and @[\\]^_"
+            )
+    return found
+
+
+def join(
+    end: socket, *, pid: int, terminal: bool, interactive: bool, keys: bytes, proxy: bool, streams: set[str]
+) -> int | None:
+    """Carry input and output until the container ends; its exit status, or None when the keys to detach were typed.
+
+    `pid` is the container's first process, for signals; `streams` are those of its output that are wanted.
+    """
+    import _signal
+
+    watched = set(FORWARDED) | {SIGWINCH} if proxy or terminal else {SIGWINCH}
+    _signal.pthread_sigmask(_signal.SIG_BLOCK, watched)
+    signals = signalfd(watched)
+    pidfd = pidfd_open(pid) if proxy else -1
+    raw = RawMode() if terminal and interactive else None
+    try:
+        if terminal:
+            _send_size(end)
+        return _carry(end, signals, pidfd, terminal=terminal, interactive=interactive, keys=keys, streams=streams)
+    finally:
+        if raw:
+            raw.leave()
+        os.close(signals)
+        if pidfd >= 0:
+            os.close(pidfd)
+
+
+def _carry(
+    end: socket, signals: int, pidfd: int, *, terminal: bool, interactive: bool, keys: bytes, streams: set[str]
+) -> int | None:
+    poll = select.poll()
+    poll.register(end.fileno(), select.POLLIN)
+    poll.register(signals, select.POLLIN)
+    if interactive:
+        poll.register(0, select.POLLIN)
+    typed = b""
+    while True:
+        ready = {fd for fd, _ in poll.poll()}
+        if end.fileno() in ready:
+            packet = end.recv(LARGEST)
+            if packet[:1] == b"x":
+                return int(packet[1:])
+            if not packet:
+                return 255  # The monitor was killed; what became of the container others will tell.
+            _show(packet, streams)
+        if signals in ready:
+            for number in read_signals(signals):
+                if number == SIGWINCH:
+                    _send_size(end)
+                elif pidfd >= 0:
+                    pidfd_send_signal(pidfd, number)
+        if 0 in ready:
+            data = os.read(0, PIECE)
+            if not data:
+                end.send(b"e")
+                poll.unregister(0)
+                continue
+            if terminal and keys:
+                data, typed, detached = _without_keys(typed, data, keys)
+                if detached:
+                    return None
+            if data:
+                end.send(b"i" + data)
+
+
+def _show(packet: bytes, streams: set[str]) -> None:
+    fd = 1 if packet[:1] == b"1" else 2
+    if ("stdout" if fd == 1 else "stderr") in streams:
+        data = packet[1:]
+        while data:
+            data = data[os.write(fd, data) :]
+
+
+def _without_keys(typed: bytes, data: bytes, keys: bytes) -> tuple[bytes, bytes, bool]:
+    """What goes on to the container, how much of the keys to detach is typed by now, and whether all of them are."""
+    on = b""
+    for at in range(len(data)):
+        typed += data[at : at + 1]
+        if typed == keys:
+            return on, b"", True
+        while typed and not keys.startswith(typed):
+            on, typed = on + typed[:1], typed[1:]
+    return on, typed, False
+
+
+def _send_size(end: socket) -> None:
+    try:
+        rows, columns, _, _ = unpack("4H", ioctl(0, TIOCGWINSZ, bytes(8)))
+        end.send(b"w" + pack("HH", rows, columns))
+    except OSError:
+        pass

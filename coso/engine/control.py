@@ -1,0 +1,196 @@
+"""What is done to containers that are there: start, stop, kill, pause, remove, rename, wait, update."""
+
+from __future__ import annotations
+
+import os
+from time import monotonic, sleep
+
+from coso.cgroups import hierarchies, members
+from coso.engine import events, launching, make, record, volumes
+from coso.engine.record import Record
+from coso.engine.signals import number_of
+from coso.errors import CosoError, UsageError
+from coso.kernel.process import pidfd_open, pidfd_send_signal, start_time
+from coso.runtime import journal, running
+from coso.runtime.undo import remove_link
+from coso.state import NAMES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+
+SIGKILL = 9
+DEFAULT_SECONDS = 10
+LOOK_SECONDS = 0.02
+
+
+def start(one: Record, *, attach: bool = False) -> socket | None:
+    """Start a container; the conversation with its monitor. None when it runs already. Raises CosoError."""
+    if one.is_alive:
+        return None
+    _marker(one, on=False)
+    end = launching.launch(one.id, "start", attach=attach)
+    try:
+        launching.hear(end)
+    except CosoError:
+        end.close()
+        raise
+    return end
+
+
+def _marker(one: Record, *, on: bool) -> None:
+    """Whether the container shall stay stopped, whatever its restart policy says."""
+    path = f"{one.directory}/stop"
+    if on:
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    else:
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            pass
+
+
+def stop(one: Record, seconds: int | None = None, signal: str = "") -> None:
+    """Ask a container to end, and kill it when it has not after a while. Raises CosoError."""
+    if one.is_kept:
+        _marker(one, on=True)
+    if not one.is_alive:
+        if one.status == "restarting":
+            _wait_for_end(one, DEFAULT_SECONDS)
+        return
+    number = number_of(signal or stop_signal(one))
+    patience = stop_seconds(one) if seconds is None else seconds
+    send(one, number)
+    if one.status == "paused":
+        members.thaw(str(one.state["cgroup"]), hierarchies())
+    if not _wait_for_end(one, patience):
+        send(one, SIGKILL)
+        _wait_for_end(one, DEFAULT_SECONDS)
+    events.tell("stop", one.id, one.config)
+
+
+def stop_signal(one: Record) -> str:
+    """The signal that asks a container to end."""
+    return one.option("stop-signal") or str(one.settings.get("StopSignal") or "") or "TERM"
+
+
+def stop_seconds(one: Record) -> int:
+    """How long a container may take to end when asked."""
+    return int(one.option("stop-timeout", str(DEFAULT_SECONDS)))
+
+
+def _wait_for_end(one: Record, seconds: int) -> bool:
+    """Wait until a container has ended and its monitor is done with it; for ever with a negative time."""
+    until = monotonic() + seconds
+    while seconds < 0 or monotonic() < until:
+        found = record.read(one.id)
+        if found is None or (not found.is_alive and found.status != "restarting" and not is_watched(one.id)):
+            return True
+        sleep(LOOK_SECONDS)
+    return False
+
+
+def is_watched(container: str) -> bool:
+    """Whether a monitor, or a runtime in the foreground, is still busy with a container."""
+    return record.holder_of(container) != 0
+
+
+def kill(one: Record, signal: str) -> None:
+    """Send a signal to a container's first process. Raises CosoError."""
+    number = number_of(signal)
+    if not one.is_alive:
+        raise CosoError(f"the container {one.name or one.id} is not running")
+    if number == SIGKILL and one.is_kept:
+        _marker(one, on=True)
+    if not send(one, number):
+        raise CosoError(f"the container {one.name or one.id} has ended meanwhile")
+    if number == SIGKILL and one.status == "paused":
+        members.thaw(str(one.state["cgroup"]), hierarchies())
+    events.tell("kill", one.id, one.config, signal=str(number))
+
+
+def send(one: Record, number: int) -> bool:
+    """Send a signal to a container's first process; False when it is gone."""
+    pidfd = pidfd_open(one.pid)
+    try:
+        return start_time(one.pid) == int(one.state["ticks"]) and pidfd_send_signal(pidfd, number)
+    finally:
+        os.close(pidfd)
+
+
+def pause(one: Record) -> None:
+    """Freeze every process of a container. Raises CosoError."""
+    if one.status != "running":
+        raise CosoError(f"the container {one.name or one.id} is {one.status}, and cannot be paused")
+    members.freeze(str(one.state["cgroup"]), hierarchies())
+    events.tell("pause", one.id, one.config)
+
+
+def unpause(one: Record) -> None:
+    """Let the processes of a paused container go on. Raises CosoError."""
+    if one.status != "paused":
+        raise CosoError(f"the container {one.name or one.id} is not paused")
+    members.thaw(str(one.state["cgroup"]), hierarchies())
+    events.tell("unpause", one.id, one.config)
+
+
+def remove(one: Record, *, force: bool = False, with_volumes: bool = False) -> None:
+    """Remove a container that does not run; with `force` any. Raises CosoError."""
+    if one.is_alive or one.status == "restarting":
+        if not force:
+            raise CosoError(
+                f"the container {one.name or one.id} is {one.status}", hint="stop it first, or give --force"
+            )
+        stop(one, 0, "KILL")
+        if not one.is_kept or record.read(one.id) is None:
+            return
+    held = journal.of_kept(one.id)
+    if held is None:
+        raise CosoError(f"another command is busy with the container {one.name or one.id}", hint="try again")
+    failures = held.undo(keep=True)
+    if failures:
+        held.close()
+        raise CosoError(f"the container {one.id} could not be undone: {'; '.join(failures)}", hint="coso gc")
+    found = record.read(one.id)
+    if found is None:
+        held.clear()
+        held.forget()
+        return
+    make.remove(found)
+    held.clear()
+    held.forget()
+    for name in one.config.get("anonymous") or [] if with_volumes or one.config.get("remove") else []:
+        volumes.remove(name, force=True)
+    events.tell("destroy", one.id, one.config)
+
+
+def rename(one: Record, name: str) -> None:
+    """Give a container another name. Raises CosoError."""
+    if not one.is_kept:
+        raise CosoError("a container in the foreground cannot be renamed")
+    running.check_name(name)
+    if name == one.name:
+        raise UsageError(f"the container has the name {name} already")
+    running.hold_name(name, one.id)
+    options = {**one.config["options"], "name": [name]}
+    record.write(one.id, "config.json", {**one.config, "name": name, "options": options})
+    remove_link(f"{NAMES}/{one.name}", one.id)
+    events.tell("rename", one.id, {**one.config, "name": name})
+
+
+def wait(one: Record) -> int:
+    """Wait for a container's end; its exit status."""
+    end = launching.connect(one.id)
+    if end is not None:
+        try:
+            end.send(b"x")
+            while packet := end.recv(1 << 17):
+                if packet[:1] == b"x":
+                    return int(packet[1:])
+        except OSError:
+            pass
+        finally:
+            end.close()
+    _wait_for_end(one, -1)
+    found = record.read(one.id)
+    return int(found.state.get("exitCode", 0)) if found else 0

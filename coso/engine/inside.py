@@ -1,0 +1,63 @@
+"""Another process in a container that runs: `exec`, and the commands of health checks."""
+
+from __future__ import annotations
+
+from coso.engine import make
+from coso.errors import CosoError
+from coso.oci import execute as oci
+from coso.oci.store import State
+from coso.value import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from coso.engine.record import Record
+    from coso.spec import Process, Spec
+
+
+def state_of(one: Record) -> State:
+    """A container as the OCI runtime's commands know one."""
+    state = one.state
+    cgroup = str(state.get("cgroup") or "")
+    return State(one.id, one.pid, int(state["ticks"]), one.directory, "", cgroup, {})
+
+
+def spec_of(one: Record) -> Spec:
+    """How a container that runs was made; raises CosoError."""
+    from coso.engine.start import joined_of
+
+    if one.is_kept:
+        return make.spec_of(one, joined=joined_of(one))
+    from coso.flags import Words
+    from coso.spec.build import spec_from
+
+    options = {name: texts for name, texts in one.options.items() if name not in ("volume", "mount", "volumes-from")}
+    words = Words(options, ())
+    settings = {**one.settings, "Volumes": None}
+    return spec_from(words, "/", tuple(one.config["args"]), on_terminal=True, settings=settings, joined=joined_of(one))
+
+
+def run_inside(one: Record, words: tuple[str, ...]) -> int:
+    """Run a command as the container's own is run, with this process's output; its exit status."""
+    spec = spec_of(one)
+    process = replace(spec.process, args=words, terminal=False, interactive=False)
+    try:
+        return execute(one, spec, process, detach=False)
+    except CosoError as error:
+        import sys
+
+        sys.stderr.write(f"{error.message}\n")
+        sys.stderr.flush()
+        return error.exit_status
+
+
+def execute(one: Record, spec: Spec, process: Process, *, detach: bool) -> int:
+    """Run a process in a container; its exit status, or 0 at once with `detach`. Raises CosoError."""
+    if one.status != "running":
+        raise CosoError(f"the container {one.name or one.id} is {one.status}", hint=f"coso start {one.name or one.id}")
+
+    def warn(text: str) -> None:
+        import sys
+
+        sys.stderr.write(f"coso: {text}\n")
+
+    return oci.run_inside(state_of(one), spec, process, oci.ExecWishes(detach=detach), warn)

@@ -1,0 +1,192 @@
+"""A container's output on disk: Docker's json-file format, a line of JSON for each line of output, rotated.
+
+`json.log` is being written, `json.log.1` came before it, and so on.
+"""
+
+from __future__ import annotations
+
+import os
+from _json import encode_basestring_ascii
+from time import sleep
+
+from coso import quickjson
+from coso.times import now, seconds_of
+from coso.value import value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FILE = "json.log"
+STREAMS = {1: "stdout", 2: "stderr"}
+# A line that is longer is cut into entries of this size, as with Docker.
+LONGEST = 16384
+LOOK_SECONDS = 0.05
+
+
+@value
+class Entry:
+    """A piece of output: when, of which stream, and what; whole lines end with a line end."""
+
+    time: str
+    stream: str
+    text: str
+
+
+class Log:
+    """A log being written; without a path, what is written goes nowhere."""
+
+    def __init__(self, path: str, most_bytes: int = 0, most_files: int = 1) -> None:
+        self._path = path
+        self._most_bytes, self._most_files = most_bytes, most_files
+        self._rest = {1: b"", 2: b""}
+        self._fd = -1
+        self._size = 0
+        if path:
+            self._open()
+
+    def _open(self) -> None:
+        self._fd = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        self._size = os.fstat(self._fd).st_size
+
+    def write(self, stream: int, data: bytes) -> None:
+        """Take in output; what has no line end yet waits for it."""
+        if self._fd < 0:
+            return
+        *lines, rest = (self._rest[stream] + data).split(b"\n")
+        pieces = [piece for line in lines for piece in _pieces(line + b"\n")]
+        while len(rest) >= LONGEST:
+            pieces.append(rest[:LONGEST])
+            rest = rest[LONGEST:]
+        self._rest[stream] = rest
+        if pieces:
+            self._append(stream, pieces)
+
+    def flush(self) -> None:
+        """Write what has no line end, at the end."""
+        for stream, rest in self._rest.items():
+            if rest and self._fd >= 0:
+                self._append(stream, [rest])
+            self._rest[stream] = b""
+
+    def _append(self, stream: int, pieces: list[bytes]) -> None:
+        name, moment = STREAMS[stream], now()
+        entries = "".join(
+            f'{{"log":{encode_basestring_ascii(piece.decode(errors="replace"))},"stream":"{name}","time":"{moment}"}}\n'
+            for piece in pieces
+        )
+        text = entries.encode()
+        try:
+            os.write(self._fd, text)
+        except OSError:
+            return  # A full disk must not stop the container.
+        self._size += len(text)
+        if self._most_bytes and self._size >= self._most_bytes:
+            self._rotate()
+
+    def _rotate(self) -> None:
+        os.close(self._fd)
+        for number in range(self._most_files - 1, 0, -1):
+            older = self._path if number == 1 else f"{self._path}.{number - 1}"
+            if os.path.exists(older):
+                os.rename(older, f"{self._path}.{number}")
+        if self._most_files == 1:
+            os.unlink(self._path)
+        self._open()
+
+    def close(self) -> None:
+        """Write the rest and close."""
+        self.flush()
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = -1
+
+
+def _pieces(line: bytes) -> list[bytes]:
+    return [line[at : at + LONGEST] for at in range(0, len(line), LONGEST)]
+
+
+def read(directory: str) -> Iterator[Entry]:
+    """Every entry of a container, the oldest first."""
+    path = f"{directory}/{FILE}"
+    older = [f"{path}.{number}" for number in range(99, 0, -1) if os.path.exists(f"{path}.{number}")]
+    for place in [*older, path]:
+        try:
+            with open(place, encoding="utf-8") as file:
+                yield from filter(None, (_entry(line) for line in file))
+        except FileNotFoundError:
+            continue
+
+
+def _entry(line: str) -> Entry | None:
+    try:
+        found = quickjson.loads(line)
+        return Entry(found["time"], found["stream"], found["log"])
+    except (ValueError, KeyError, TypeError):
+        return None  # Cut short by a crash or a full disk.
+
+
+def last(directory: str, count: int) -> list[Entry]:
+    """The last lines of the log; all of it for -1."""
+    entries = list(read(directory))
+    if count < 0:
+        return entries
+    # An entry without a line end belongs to the one after it.
+    wanted: list[Entry] = []
+    lines = 0
+    for entry in reversed(entries):
+        lines += entry.text.endswith("\n") or not wanted
+        if lines > count:
+            break
+        wanted.append(entry)
+    return wanted[::-1]
+
+
+def follow(directory: str, goes_on: Callable[[], bool], *, tail: int = -1) -> Iterator[Entry]:
+    """Entries as they come, until the container has ended and all of it was read."""
+    path = f"{directory}/{FILE}"
+    file = None
+    entries: list[Entry] = last(directory, tail)
+    # What has been given already is known by the place in the file, taken before it was read.
+    try:
+        file = open(path, encoding="utf-8")
+        file.seek(0, os.SEEK_END)
+    except FileNotFoundError:
+        pass
+    yield from entries
+    rest = ""
+    while True:
+        running = goes_on()
+        if file is None and os.path.exists(path):
+            file = open(path, encoding="utf-8")
+        while file and (text := file.readline()):
+            rest += text
+            if rest.endswith("\n"):
+                found = _entry(rest)
+                rest = ""
+                if found:
+                    yield found
+        if file and _was_rotated(file.fileno(), path):
+            file.close()
+            file = None
+            continue
+        if not running:
+            break
+        sleep(LOOK_SECONDS)
+    if file:
+        file.close()
+
+
+def _was_rotated(fd: int, path: str) -> bool:
+    try:
+        return os.stat(path).st_ino != os.fstat(fd).st_ino
+    except FileNotFoundError:
+        return False
+
+
+def is_between(entry: Entry, since: float, until: float) -> bool:
+    """Whether an entry is of a span of time; 0 for no limit."""
+    if not since and not until:
+        return True
+    moment = seconds_of(entry.time)
+    return moment >= since and (not until or moment <= until)
