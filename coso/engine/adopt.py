@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from coso.engine import launching, record
+from coso.engine import launching, record, zygote
 from coso.runtime import journal
 from coso.state import JOURNALS
 
@@ -17,7 +17,7 @@ def adopt() -> list[str]:
     """Look for containers without a monitor, and have them adopted; which they were. Raises CosoError."""
     orphans = [name for name in _journals() if journal.is_kept(name) and not record.holder_of(name)]
     # All at once, then wait for each.
-    ends: list[socket] = [launching.launch(name, "adopt") for name in orphans]
+    ends: list[socket] = [launching.launch(name, zygote.ADOPT) for name in orphans]
     for end in ends:
         launching.hear(end)
         end.close()

@@ -8,11 +8,8 @@ had a monitor made, `k` or `!` with an error.
 
 from __future__ import annotations
 
-import os
 import select
 from _socket import MSG_DONTWAIT, SOL_SOCKET, socket
-
-from coso import quickjson
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,21 +48,15 @@ class Clients:
         """Whether one of them is too far behind."""
         return any(client.size > MOST_HELD for client in self._all.values())
 
-    def answer(self, end: socket, *, error: str = "", cause: str = "", hint: str = "", status: int = 125) -> None:
-        """Tell who had the container started how that went."""
-        text = quickjson.dumps({"error": error, "cause": cause, "hint": hint, "status": status})
-        try:
-            end.send(b"!" + text.encode() if error else b"k")
-        except OSError:
-            pass
-
-    def accept(self, server: socket) -> None:
+    def accept(self, server: int) -> None:
         """Let another one in."""
+        listening = socket(fileno=server)
         try:
-            fd, _ = server._accept()  # type: ignore[attr-defined]
+            fd, _ = listening._accept()  # type: ignore[attr-defined]
         except OSError:
             return
-        os.set_inheritable(fd, False)
+        finally:
+            listening.detach()
         self._add(socket(fileno=fd), output=False)
 
     def watch(self, poll: select.poll) -> None:

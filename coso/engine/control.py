@@ -6,7 +6,7 @@ import os
 from time import monotonic, sleep
 
 from coso.cgroups import hierarchies, members
-from coso.engine import events, launching, make, record, volumes
+from coso.engine import events, launching, make, record, volumes, zygote
 from coso.engine.record import Record
 from coso.engine.signals import number_of
 from coso.errors import CosoError, UsageError
@@ -29,7 +29,7 @@ def start(one: Record, *, attach: bool = False) -> socket | None:
     if one.is_alive:
         return None
     _marker(one, on=False)
-    end = launching.launch(one.id, "start", attach=attach)
+    end = launching.launch(one.id, zygote.START, attach=attach)
     try:
         launching.hear(end)
     except CosoError:

@@ -1,7 +1,8 @@
 """Health checks: a command inside, now and then, whose exit status says whether the container is well.
 
 The words are Docker's: `starting`, then `healthy`, or `unhealthy` after as
-many failures in a row as there may be.
+many failures in a row as there may be.  Each container that has checks has a
+process for them beside its monitor, which ends with that.
 """
 
 from __future__ import annotations
@@ -10,16 +11,20 @@ import os
 import select
 from time import monotonic
 
+from coso.engine import events, record
 from coso.times import duration, now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import NoReturn
+
     from coso.engine.record import Json, Record
 
 SIGKILL = 9
 NANO = 1_000_000_000
 DEFAULT_SECONDS, DEFAULT_RETRIES = 30.0, 3
 MOST_OUTPUT, MOST_RESULTS = 4096, 5
+TIMED_OUT = -1
 OPTIONS = {"health-interval": "Interval", "health-timeout": "Timeout", "health-start-period": "StartPeriod"}
 
 
@@ -46,7 +51,7 @@ def checks_of(one: Record) -> Checks | None:
 
 
 class Checks:
-    """A container's checks, one at a time."""
+    """A container's checks, and what came of them."""
 
     def __init__(self, one: Record, wanted: Json) -> None:
         self._one = one
@@ -56,42 +61,27 @@ class Checks:
         self._timeout = (wanted.get("Timeout") or 0) / NANO or DEFAULT_SECONDS
         self._retries = int(wanted.get("Retries") or 0) or DEFAULT_RETRIES
         self._spared_until = monotonic() + (wanted.get("StartPeriod") or 0) / NANO
-        self._due = monotonic() + self._interval
-        self._child, self._pipe, self._begun, self._said = 0, -1, "", b""
         self._results: list[Json] = []
         self._status, self._failures = "starting", 0
-        self._first = True
 
-    def milliseconds(self) -> int:
-        """How long until something is due."""
-        return max(0, int((self._due - monotonic()) * 1000) + 1)
+    def run(self) -> NoReturn:
+        """Check again and again; ends with the monitor."""
+        self._tell("")
+        while True:
+            select.select([], [], [], self._interval)
+            begun = now()
+            code, said = self._check()
+            result = {"Start": begun, "End": now(), "ExitCode": code, "Output": said}
+            self._results = [*self._results, result][-MOST_RESULTS:]
+            before = self._status
+            self._judge(code)
+            self._tell(before)
 
-    def step(self, poll: select.poll, ready: dict[int, int]) -> Json | None:
-        """Begin a check, read what it says, or end it; the container's health when that has changed."""
-        if self._first:
-            self._first = False
-            return self._health()
-        if self._child:
-            if self._pipe in ready:
-                data = os.read(self._pipe, MOST_OUTPUT)
-                self._said = (self._said + data)[:MOST_OUTPUT]
-                if not data:
-                    poll.unregister(self._pipe)
-                    return self._end(timed_out=False)
-            elif monotonic() >= self._due:
-                poll.unregister(self._pipe)
-                os.killpg(self._child, SIGKILL)
-                return self._end(timed_out=True)
-        elif monotonic() >= self._due:
-            self._begin()
-            poll.register(self._pipe, select.POLLIN)
-        return None
-
-    def _begin(self) -> None:
-        self._pipe, writing = os.pipe2(os.O_CLOEXEC)
-        self._begun, self._said = now(), b""
-        self._child = os.fork()
-        if self._child == 0:
+    def _check(self) -> tuple[int, str]:
+        """Run the command; its exit status and what it said."""
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        child = os.fork()
+        if child == 0:
             try:
                 os.setsid()
                 os.dup2(writing, 1)
@@ -102,38 +92,35 @@ class Checks:
             finally:
                 os._exit(125)
         os.close(writing)
-        self._due = monotonic() + self._timeout
+        said, until = b"", monotonic() + self._timeout
+        timed_out = False
+        while not timed_out:
+            ready, _, _ = select.select([reading], [], [], max(0.0, until - monotonic()))
+            timed_out = not ready
+            if ready:
+                data = os.read(reading, MOST_OUTPUT)
+                said = (said + data)[:MOST_OUTPUT]
+                if not data:
+                    break
+        os.close(reading)
+        if timed_out:
+            os.killpg(child, SIGKILL)
+        _, status = os.waitpid(child, 0)
+        if timed_out:
+            return TIMED_OUT, f"Health check exceeded timeout ({self._timeout:g}s)"
+        return os.waitstatus_to_exitcode(status), said.decode(errors="replace")
 
-    def _end(self, *, timed_out: bool) -> Json:
-        os.close(self._pipe)
-        self._pipe = -1
-        _, status = os.waitpid(self._child, 0)
-        self._child = 0
-        self._due = monotonic() + self._interval
-        code = -1 if timed_out else os.waitstatus_to_exitcode(status)
-        said = (
-            f"Health check exceeded timeout ({self._timeout:g}s)" if timed_out else self._said.decode(errors="replace")
-        )
-        result = {"Start": self._begun, "End": now(), "ExitCode": code, "Output": said}
-        self._results = [*self._results, result][-MOST_RESULTS:]
+    def _judge(self, code: int) -> None:
         if code == 0:
             self._status, self._failures = "healthy", 0
         elif self._status != "starting" or monotonic() >= self._spared_until:
             self._failures += 1
             if self._failures >= self._retries:
                 self._status = "unhealthy"
-        return self._health()
 
-    def _health(self) -> Json:
-        return {"Status": self._status, "FailingStreak": self._failures, "Log": self._results}
-
-    def stop(self) -> None:
-        """End a check that is under way."""
-        if self._child:
-            try:
-                os.killpg(self._child, SIGKILL)
-            except ProcessLookupError:
-                pass
-            os.close(self._pipe)
-            os.waitpid(self._child, 0)
-            self._child = 0
+    def _tell(self, before: str) -> None:
+        """Write it down; the monitor writes nothing while this process lives."""
+        found = {"Status": self._status, "FailingStreak": self._failures, "Log": self._results}
+        record.write(self._one.id, "state.json", {**record.stored_state(self._one.id), "health": found})
+        if before != self._status:
+            events.tell(f"health_status: {self._status}", self._one.id, self._one.config)

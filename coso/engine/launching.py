@@ -14,7 +14,7 @@ LARGEST = 1 << 17
 KINDS = {126: CommandNotExecutableError, 127: CommandNotFoundError}
 
 
-def launch(container: str, act: str, *, attach: bool = False) -> socket:
+def launch(container: str, act: bytes, *, attach: bool = False) -> socket:
     """Have a monitor made for a container; the conversation with it. Raises CosoError."""
     one = record.stored_config(container)
     if one["options"].get("userns", [""])[-1] != "host":
@@ -26,7 +26,7 @@ def launch(container: str, act: str, *, attach: bool = False) -> socket:
     return _fork(container, act, attach=attach)
 
 
-def _fork(container: str, act: str, *, attach: bool) -> socket:
+def _fork(container: str, act: bytes, *, attach: bool) -> socket:
     """Fork a monitor from this process."""
     from _socket import socketpair
 

@@ -10,6 +10,8 @@ from _json import encode_basestring_ascii
 from time import sleep
 
 from coso import quickjson
+from coso.spec import units
+from coso.state import LAYERS
 from coso.times import now, seconds_of
 from coso.value import value
 
@@ -33,25 +35,50 @@ class Entry:
     text: str
 
 
-class Log:
-    """A log being written; without a path, what is written goes nowhere."""
+@value
+class Settings:
+    """Where a container's log is, `""` for none, when it is begun anew, and how many are kept."""
 
-    def __init__(self, path: str, most_bytes: int = 0, most_files: int = 1) -> None:
+    path: str
+    most_bytes: int
+    most_files: int
+
+    def open(self) -> int:
+        """A descriptor to write the log by, -1 for none."""
+        return open_log(self.path) if self.path else -1
+
+
+def settings(container: str, options: dict[str, list[str]]) -> Settings:
+    """What the options say about the log."""
+    if options.get("log-driver", ["json-file"])[-1] == "none":
+        return Settings("", 0, 1)
+    wanted = dict(text.partition("=")[::2] for text in options.get("log-opt", []))
+    most = size(wanted["max-size"]) if "max-size" in wanted else 0
+    return Settings(f"{LAYERS}/{container}/{FILE}", most, int(wanted.get("max-file", "1")))
+
+
+def size(text: str) -> int:
+    """The bytes of `10m` or a number. Raises UsageError."""
+    return int(text) if text.isdecimal() else units.memory(text)
+
+
+def open_log(path: str) -> int:
+    """Open a log to write at its end."""
+    return os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o640)
+
+
+class Log:
+    """A log being written; without a descriptor, what is written goes nowhere."""
+
+    def __init__(self, path: str, fd: int, most_bytes: int = 0, most_files: int = 1) -> None:
+        self.fd = fd
         self._path = path
         self._most_bytes, self._most_files = most_bytes, most_files
         self._rest = {1: b"", 2: b""}
-        self._fd = -1
-        self._size = 0
-        if path:
-            self._open()
-
-    def _open(self) -> None:
-        self._fd = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o640)
-        self._size = os.fstat(self._fd).st_size
 
     def write(self, stream: int, data: bytes) -> None:
         """Take in output; what has no line end yet waits for it."""
-        if self._fd < 0:
+        if self.fd < 0:
             return
         *lines, rest = (self._rest[stream] + data).split(b"\n")
         pieces = [piece for line in lines for piece in _pieces(line + b"\n")]
@@ -65,7 +92,7 @@ class Log:
     def flush(self) -> None:
         """Write what has no line end, at the end."""
         for stream, rest in self._rest.items():
-            if rest and self._fd >= 0:
+            if rest and self.fd >= 0:
                 self._append(stream, [rest])
             self._rest[stream] = b""
 
@@ -75,31 +102,22 @@ class Log:
             f'{{"log":{encode_basestring_ascii(piece.decode(errors="replace"))},"stream":"{name}","time":"{moment}"}}\n'
             for piece in pieces
         )
-        text = entries.encode()
         try:
-            os.write(self._fd, text)
+            os.write(self.fd, entries.encode())
         except OSError:
             return  # A full disk must not stop the container.
-        self._size += len(text)
-        if self._most_bytes and self._size >= self._most_bytes:
+        if self._most_bytes and os.fstat(self.fd).st_size >= self._most_bytes:
             self._rotate()
 
     def _rotate(self) -> None:
-        os.close(self._fd)
+        os.close(self.fd)
         for number in range(self._most_files - 1, 0, -1):
             older = self._path if number == 1 else f"{self._path}.{number - 1}"
             if os.path.exists(older):
                 os.rename(older, f"{self._path}.{number}")
         if self._most_files == 1:
             os.unlink(self._path)
-        self._open()
-
-    def close(self) -> None:
-        """Write the rest and close."""
-        self.flush()
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd = -1
+        self.fd = open_log(self._path)
 
 
 def _pieces(line: bytes) -> list[bytes]:

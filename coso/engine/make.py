@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
-from coso.engine import record, volumes
+from coso.engine import logs, record, volumes
 from coso.errors import CosoError, UsageError
 from coso.kernel.process import is_limited
 from coso.runtime import journal, running, user
 from coso.runtime.root import fill_layers
 from coso.runtime.undo import remove_link, remove_tree
-from coso.spec import IdMapping, Joined, Root, Spec, mounts, units
+from coso.spec import IdMapping, Joined, Root, Spec, mounts
 from coso.spec.build import labels, lines_of, spec_from
 from coso.state import LAYERS, NAMES, make_directories
 from coso.times import duration, now
@@ -102,7 +102,7 @@ def check(given: Words) -> None:
     for text in given.all("log-opt"):
         key, _, size = text.partition("=")
         if key == "max-size":
-            log_size(size)
+            logs.size(size)
         elif not (key == "max-file" and size.isdecimal() and int(size) > 0):
             raise UsageError(f"--log-opt {text!r} is not known", hint="max-size=10m and max-file=3 are")
     for option in ("health-interval", "health-timeout", "health-start-period"):
@@ -115,11 +115,6 @@ def check(given: Words) -> None:
     for option in ("stop-timeout", "health-retries"):
         if option in given.options and not given.last(option).removeprefix("-").isdecimal():
             raise UsageError(f"--{option} {given.last(option)!r} is not a number")
-
-
-def log_size(text: str) -> int:
-    """The bytes of `10m` or a number. Raises UsageError."""
-    return int(text) if text.isdecimal() else units.memory(text)
 
 
 def settled(given: Words, source: Source) -> dict[str, list[str]]:

@@ -13,43 +13,26 @@ from coso import steps
 from coso.engine import make
 from coso.engine.record import Record, find
 from coso.errors import CosoError
-from coso.kernel.process import PR_SET_PDEATHSIG, is_limited, prctl, start_time
-from coso.runtime import channel, start
+from coso.kernel.process import is_limited, start_time
+from coso.runtime import channel
 from coso.runtime.container import Container
-from coso.spec import Joined, Spec
+from coso.runtime.start import check, explained, let_go, prepare, take_over
+from coso.spec import Joined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from coso.runtime.channel import Channel
     from coso.runtime.journal import Journal
 
-SIGKILL = 9
+__all__ = ["joined_of", "start", "start_time"]
 NAMESPACES = {"network": "net", "pid": "pid", "ipc": "ipc"}
 
 
-def begin(one: Record, held: Journal, talk: Channel, stdio: tuple[int, int, int]) -> None:
-    """Start a container with these descriptors as its standard streams; tell how it went, and end."""
-    try:
-        # Without its monitor nobody would hear of the container, which then does not come to be.
-        prctl(PR_SET_PDEATHSIG, SIGKILL)
-        for number, fd in enumerate(stdio):
-            os.dup2(fd, number)
-        spec = make.spec_of(one, joined=joined_of(one))
-        container = _start(spec, held)
-        fds = [container.pidfd, *([container.terminal] if container.terminal >= 0 else [])]
-        fds += [end.fileno() for end in container.held]
-        told = (container.pid, start_time(container.pid), container.cgroup, container.address, container.terminal >= 0)
-        talk.send("started", *told, fds=tuple(fds))
-    except CosoError as error:
-        talk.send("error", error.exit_status, error.message, error.cause, error.hint)
-    except BaseException as error:
-        talk.send("error", 125, f"{type(error).__name__}: {error}", "bad input, or a fault of coso", "")
-    finally:
-        os._exit(0)
-
-
-def _start(spec: Spec, held: Journal) -> Container:
-    start.check(spec)
+def start(one: Record, held: Journal, stdio: tuple[int, int, int]) -> Container:
+    """Start a container with these as its standard streams, in a process that ends soon. Raises CosoError."""
+    for number, fd in enumerate(stdio):
+        os.dup2(fd, number)
+    spec = make.spec_of(one, joined=joined_of(one))
+    check(spec)
     beyond = None
     if is_limited():
         from coso.runtime import outside, rootless
@@ -60,13 +43,13 @@ def _start(spec: Spec, held: Journal) -> Container:
     container.outside, container.outlives = beyond, True
     if spec.cgroups_path:
         container.cgroup = f"{spec.cgroups_path.strip('/')}/{container.cgroup}"
-    start.take_over()
+    take_over()
     os.umask(0o022)
     try:
-        start.prepare(container)
-        start.let_go(container)
+        prepare(container)
+        let_go(container)
     except (steps.FailedStep, OSError) as failure:
-        raise start.explained(container, failure) from failure
+        raise explained(container, failure) from failure
     return container
 
 

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
-
 from coso import cgroups
 from coso.engine import make, record
 from coso.engine.record import Record
 from coso.errors import CosoError
-from coso.kernel.process import pidfd_open, pidfd_send_signal
 from coso.spec.resources import resources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from coso.flags import Words
 
-SIGUSR1 = 10
 # Which of the options that were said before one that is said now takes the place of.
 EXCLUDES = {"cpus": ("cpu-quota", "cpu-period"), "cpu-quota": ("cpus",), "cpu-period": ("cpus",)}
 
@@ -42,13 +38,3 @@ def update(one: Record, given: Words) -> None:
     if one.is_alive and one.state.get("cgroup"):
         cgroups.update(str(one.state["cgroup"]), cgroups.hierarchies(), only)
     record.write(one.id, "config.json", {**one.config, "options": options})
-    _tell_monitor(one)
-
-
-def _tell_monitor(one: Record) -> None:
-    """Have the monitor read the configuration again, by the lock that it holds."""
-    pid = record.holder_of(one.id)
-    if pid:
-        pidfd = pidfd_open(pid)
-        pidfd_send_signal(pidfd, SIGUSR1)
-        os.close(pidfd)

@@ -14,19 +14,27 @@ import gc
 import os
 import select
 import sys
-from _socket import AF_UNIX, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket
+from _socket import (
+    AF_UNIX,
+    MSG_CMSG_CLOEXEC,
+    MSG_PEEK,
+    SCM_RIGHTS,
+    SOCK_CLOEXEC,
+    SOCK_SEQPACKET,
+    SOL_SOCKET,
+    socket,
+)
 from _struct import pack, unpack
 
-from coso import quickjson
 from coso.errors import CosoError
 from coso.state import ENGINE, make_directories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import NoReturn
 
-    Json = dict[str, Any]
-
+START, ADOPT = b"s", b"a"
+HOLD, GIVE, FORGET = b"h", b"g", b"f"
 IDLE_SECONDS = 2
 BACKLOG = 256
 LARGEST = 65536
@@ -47,24 +55,22 @@ def path() -> str:
     return f"{ENGINE}/zygote-{newest // 1000:x}-{'-'.join(f'{place:x}' for place in places)}"
 
 
-def launch(container: str, act: str, *, attach: bool = False) -> socket:
-    """Have a monitor made that does `start` or `adopt`; the conversation with it. Raises CosoError."""
+def launch(container: str, act: bytes, *, attach: bool = False) -> socket:
+    """Have a monitor made that does START or ADOPT; the conversation with it. Raises CosoError."""
     make_directories(ENGINE)
     for _ in range(5):
         end = _connect() or _begin()
         try:
-            _send(end, {"container": container, "act": act, "attach": attach})
+            _send(end, act + (b"1" if attach else b"0") + container.encode())
             return end
         except OSError:
             end.close()  # It ended just then.
-    raise CosoError(
-        "no monitor can be made", cause="the zygote ends at once", hint="see the kernel's log for OOM kills"
-    )
+    raise CosoError("no monitor can be made", cause="the zygote ends at once", hint="look for OOM kills in dmesg")
 
 
-def _send(end: socket, message: Json, fds: tuple[int, ...] = ()) -> None:
+def _send(end: socket, message: bytes, fds: tuple[int, ...] = ()) -> None:
     rights = [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(fds)}i", *fds))] if fds else []
-    end.sendmsg([quickjson.dumps(message).encode()], rights)
+    end.sendmsg([message], rights)
 
 
 def _connect() -> socket | None:
@@ -116,12 +122,14 @@ def detach(kept: int) -> None:
     _signal.signal(SIGPIPE, _signal.SIG_IGN)
 
 
-def become_monitor(container: str, act: str, conversation: socket, *, attach: bool) -> NoReturn:
+def become_monitor(container: str, act: bytes, conversation: socket, *, attach: bool) -> NoReturn:
     """As a process that was not forked from a zygote, become the monitor of a container."""
+    from coso.engine import monitor
+
     try:
         detach(conversation.fileno())
         _load()
-        monitor_in_here(container, act, conversation, attach=attach)
+        monitor.main(container, act, attach, conversation)
     finally:
         os._exit(0)
 
@@ -161,25 +169,34 @@ def _listen() -> tuple[socket, str]:
 
 
 def _serve(ready: int) -> None:
+    """Fork a monitor for whoever asks.
+
+    Of whatever is written here between two forks each monitor keeps an older
+    copy: so nothing is looked at that a monitor can look at itself.
+    """
     server, place = _listen()
     inode = os.stat(place).st_ino
     os.write(ready, b"r")
     os.close(ready)
     _signal.signal(SIGCHLD, _signal.SIG_DFL)
-    children: set[int] = set()
-    terminals: dict[str, int] = {}
+    terminals: dict[bytes, int] = {}
     poll = select.poll()
     poll.register(server.fileno(), select.POLLIN)
     while True:
-        found = poll.poll(IDLE_SECONDS * 1000)
-        _reap(children)
-        if not found:
-            if not children and not terminals:
+        if not poll.poll(IDLE_SECONDS * 1000):
+            if _is_alone() and not terminals:
                 break
             continue
         conversation = socket(fileno=server._accept()[0])  # type: ignore[attr-defined]
-        os.set_inheritable(conversation.fileno(), False)
-        _answer(conversation, server, children, terminals)
+        act = conversation.recv(1, MSG_PEEK)
+        if act not in (START, ADOPT):
+            _keep(conversation, terminals)
+        elif os.fork() == 0:
+            os.setsid()
+            server.close()
+            for fd in terminals.values():
+                os.close(fd)
+            _answer(conversation)
         conversation.close()
     try:
         if os.stat(place).st_ino == inode:
@@ -189,67 +206,55 @@ def _serve(ready: int) -> None:
     os._exit(0)
 
 
-def _reap(children: set[int]) -> None:
-    while children:
-        try:
-            pid, _ = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            children.clear()
-            return
-        if not pid:
-            return
-        children.discard(pid)
-
-
-def _answer(conversation: socket, server: socket, children: set[int], terminals: dict[str, int]) -> None:
-    """Do what is asked: make a monitor, or hold, give back or forget a terminal."""
+def _is_alone() -> bool:
+    """Whether there is no monitor any more; those that have ended are reaped."""
     try:
-        data, rights, _, _ = conversation.recvmsg(LARGEST, 64)
-        asked = quickjson.loads(data.decode())
-    except (OSError, ValueError):
-        return
-    fds = [fd for _, _, packed in rights for fd in unpack(f"{len(packed) // 4}i", packed)]
-    act, container = asked["act"], asked["container"]
-    if act == "hold" and fds:
-        terminals[container] = fds[0]
-        os.set_inheritable(fds[0], False)
-    elif act == "give":
-        held = terminals.get(container)
-        _send(conversation, {}, (held,) if held is not None else ())
-    elif act == "forget":
-        if container in terminals:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+        return False
+    except ChildProcessError:
+        return True
+
+
+def _keep(conversation: socket, terminals: dict[bytes, int]) -> None:
+    """Hold, give back or forget a container's terminal."""
+    try:
+        data, rights, _, _ = conversation.recvmsg(LARGEST, 64, MSG_CMSG_CLOEXEC)
+        fds = [fd for _, _, packed in rights for fd in unpack(f"{len(packed) // 4}i", packed)]
+        act, container = data[:1], data[1:]
+        if act == HOLD and fds:
+            terminals[container] = fds[0]
+        elif act == GIVE:
+            held = terminals.get(container)
+            _send(conversation, b"k", (held,) if held is not None else ())
+        elif act == FORGET and container in terminals:
             os.close(terminals.pop(container))
-    else:
-        pid = os.fork()
-        if pid:
-            children.add(pid)
-            return
-        os.setsid()
-        for fd in (server.fileno(), *terminals.values()):
-            os.close(fd)
-        monitor_in_here(container, act, conversation, attach=asked["attach"])
+    except OSError:
+        return
 
 
-def monitor_in_here(container: str, act: str, conversation: socket, *, attach: bool) -> NoReturn:
-    """Become the monitor of a container."""
+def _answer(conversation: socket) -> NoReturn:
+    """In a process just forked: become the monitor that somebody asks for."""
     from coso.engine import monitor
 
     try:
-        monitor.main(container, act, conversation, attach=attach)
+        data = conversation.recv(LARGEST)
+        os.set_inheritable(conversation.fileno(), False)
+        monitor.main(data[2:].decode(), data[:1], data[1:2] == b"1", conversation)
     finally:
         os._exit(0)
 
 
-def ask(container: str, act: str, fds: tuple[int, ...] = ()) -> list[int]:
-    """Have a terminal held, given back or forgotten; the descriptors of the answer."""
+def ask(container: str, act: bytes, fds: tuple[int, ...] = ()) -> list[int]:
+    """HOLD a terminal, GIVE it back or FORGET it; the descriptors of the answer."""
     end = _connect()
     if end is None:
         return []
     try:
-        _send(end, {"container": container, "act": act}, fds)
-        if act != "give":
+        _send(end, act + container.encode(), fds)
+        if act != GIVE:
             return []
-        _, rights, _, _ = end.recvmsg(LARGEST, 64)
+        _, rights, _, _ = end.recvmsg(LARGEST, 64, MSG_CMSG_CLOEXEC)
         return [fd for _, _, packed in rights for fd in unpack(f"{len(packed) // 4}i", packed)]
     except OSError:
         return []

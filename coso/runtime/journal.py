@@ -65,19 +65,19 @@ class Journal:
         """Whether there is nothing to undo."""
         return not self._records
 
-    def reload(self) -> None:
-        """Take in what a process that was forked from this one has recorded."""
-        self._records = _read(self._fd)
-
     def clear(self) -> None:
         """All is undone: begin anew."""
         os.ftruncate(self._fd, 0)
         self._records = []
 
+    def unlink(self) -> None:
+        """Remove the file where there is nothing left to undo; the lock is given up by whoever holds it."""
+        if not self._records:
+            os.unlink(self.path)
+
     def forget(self) -> None:
         """Let go for good; of what could not be undone the file stays, for `coso gc`."""
-        if not self._records and self._fd >= 0:
-            os.unlink(self.path)
+        self.unlink()
         self.close()
 
     def close(self) -> None:
@@ -104,6 +104,11 @@ def of_kept(container: str) -> Journal | None:
         os.close(fd)
         return None
     return Journal(container, path, fd, _read(fd))
+
+
+def of_descriptor(container: str, fd: int) -> Journal:
+    """The journal of a container for a child of the process that holds it."""
+    return Journal(container, f"{JOURNALS}/{container}", fd, _read(fd))
 
 
 def create() -> Journal:
