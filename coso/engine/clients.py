@@ -31,13 +31,12 @@ class _Client:
 
 
 class Clients:
-    """All of them; `first` is the command that started the container and stays with it."""
+    """All of them; `first` is the conversation with the command that started the container and stays with it."""
 
-    def __init__(self, first: socket | None) -> None:
-        self.first = first
+    def __init__(self, first: int) -> None:
         self._all: dict[int, _Client] = {}
-        if first:
-            self._add(first, output=True)
+        if first >= 0:
+            self._add(socket(fileno=first), output=True)
 
     def _add(self, end: socket, *, output: bool) -> None:
         end.setsockopt(SOL_SOCKET, SO_SNDBUF, 1 << 18)

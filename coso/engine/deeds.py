@@ -1,11 +1,11 @@
 """What children of a monitor do: start a container, adopt one, write down its end, check its health.
 
-They hold no lock: the journal is the monitor's, and they die with it, so that
-nobody goes on where another monitor begins.
+They die with the monitor, so that nobody goes on where another one begins.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 from _socket import AF_UNIX, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket
@@ -16,12 +16,20 @@ from coso import cgroups, quickjson
 from coso.engine import events, health, logs, make, ports, record, start, zygote
 from coso.engine.streams import Streams, place_of
 from coso.errors import CosoError
-from coso.kernel.process import PR_SET_PDEATHSIG, exit_status_of, pidfd_open, prctl
+from coso.kernel.process import (
+    PR_SET_PDEATHSIG,
+    clone_sibling,
+    exit_status_of,
+    pidfd_open,
+    pidfd_send_signal,
+    prctl,
+    start_time,
+)
 from coso.runtime import net
 from coso.runtime.journal import Journal, of_descriptor
 from coso.runtime.pid import exit_status
 from coso.spec.network import helper_of
-from coso.state import LAYERS
+from coso.state import JOURNALS, LAYERS
 from coso.times import now
 
 TYPE_CHECKING = False
@@ -32,15 +40,10 @@ if TYPE_CHECKING:
 
 SIGKILL = 9
 BACKLOG = 64
-# The process, the log's size and number, whether health is checked, and which descriptors there are.
-PLACES = 7
-HEAD = f"iqqi{PLACES}b"
+LARGEST = 4096
 FIRST_PAUSE, LONGEST_PAUSE, GOOD_RUN = 0.1, 60.0, 10.0
-
-
-def refuse(conversation: socket) -> None:
-    """Tell that somebody else has the container in hand."""
-    answer(conversation, error="another command is busy with the container, or it runs already")
+# Of a container: its id, the log's size and number, and which descriptors there are.  The log's path follows.
+HEAD = "12sqq9b"
 
 
 def answer(end: socket, *, error: str = "", cause: str = "", hint: str = "", status: int = 125) -> None:
@@ -56,9 +59,8 @@ class _Deed:
     """A container in the hands of a monitor's child."""
 
     def __init__(self, container: str, journal: int) -> None:
-        # Without its monitor nobody would hear of the container.
-        prctl(PR_SET_PDEATHSIG, SIGKILL)
         self.id = container
+        self.descriptor = journal
         self.journal: Journal = of_descriptor(container, journal)
         self.config: Json = record.stored_config(container)
         self.state: Json = record.stored_state(container)
@@ -115,21 +117,69 @@ class _Deed:
         self.journal.unlink()
 
 
-def begin(container: str, adopts: bool, journal: int, told: socket | None, talk: socket) -> NoReturn:
-    """Start or adopt a container; give the monitor what it needs, or nothing where there is nothing to watch."""
+def begin(conversation: int, container: bytes, bell: select.epoll, talk: socket) -> NoReturn:
+    """Start or adopt a container, and leave what is to be watched in `talk`, tied to the bell.
+
+    Ends with 0 where there is something to watch.  `conversation` is the
+    socket of whoever asks, or -1 to start a container again.
+    """
+    status = 1
     try:
-        deed = _Deed(container, journal)
-        try:
-            _begin(deed, told, talk, adopts=adopts)
-        except CosoError as error:
-            _fail(deed, told, error)
-        except OSError as error:
-            _fail(deed, told, CosoError(f"the container cannot be started: {error}"))
+        # Without its monitor nobody would hear of the container.
+        prctl(PR_SET_PDEATHSIG, SIGKILL)
+        told = socket(fileno=conversation) if conversation >= 0 else None
+        asked = told.recv(LARGEST) if told else zygote.START + b"0" + container
+        status = _tried(
+            asked[2:].decode(), told, bell, talk, adopts=asked[:1] == zygote.ADOPT, stays=asked[1:2] == b"1"
+        )
     finally:
-        os._exit(0)
+        os._exit(status)
 
 
-def _begin(deed: _Deed, told: socket | None, talk: socket, *, adopts: bool) -> None:
+def _tried(container: str, told: socket | None, bell: select.epoll, talk: socket, *, adopts: bool, stays: bool) -> int:
+    journal = hold(container)
+    if journal < 0:
+        if told:
+            answer(told, error="another command is busy with the container, or it runs already")
+        return 1
+    deed = _Deed(container, journal)
+    try:
+        opened = _begin(deed, told, adopts=adopts, stays=stays)
+    except CosoError as error:
+        _fail(deed, told, error)
+        return 1
+    except OSError as error:
+        _fail(deed, told, CosoError(f"the container cannot be started: {error}"))
+        return 1
+    if opened is None:
+        return 1
+    _leave(deed, opened, bell, talk)
+    if told:
+        answer(told)
+    return 0
+
+
+def hold(container: str) -> int:
+    """The journal of a container, locked as long as any copy of this descriptor is open; -1 when it is held.
+
+    Unlike the lock that a runtime takes, this one belongs to the open file and
+    goes with it from process to process (fcntl(2), open file description locks).
+    """
+    for _ in range(3):
+        fd = os.open(f"{JOURNALS}/{container}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+        except OSError:
+            os.close(fd)
+            return -1
+        if os.fstat(fd).st_nlink:
+            return fd
+        os.close(fd)
+    return -1
+
+
+def _begin(deed: _Deed, told: socket | None, *, adopts: bool, stays: bool) -> tuple[list[int], list[int]] | None:
+    """Start or adopt: what is open, in the order of HEAD, and what keeps ports; None where there is no process."""
     streams = Streams(deed.id)
     if adopts and deed.state["status"] == "running" and record.runs(deed.state):
         streams.adopt()
@@ -139,21 +189,44 @@ def _begin(deed: _Deed, told: socket | None, talk: socket, *, adopts: bool) -> N
     else:
         if adopts and not _bury(deed, streams, told):
             deed.leave()
-            return
+            return None
         pidfd, held = _start(deed, streams)
-    wanted = health.checks_of(deed.as_record())
+    first = told.fileno() if told and stays else -1
     log = logs.settings(deed.id, deed.config["options"])
-    fds = [pidfd, _listen(deed.id), log.open(), *streams.outer(), *held]
-    there = [fd >= 0 for fd in fds[:PLACES]]
-    head = pack(HEAD, int(deed.state["pid"]), log.most_bytes, log.most_files, wanted is not None, *there)
-    given = [fd for fd in fds if fd >= 0]
+    _check_health(deed)
+    return [deed.descriptor, pidfd, _listen(deed.id), log.open(), *streams.outer(), first], held
+
+
+def _leave(deed: _Deed, opened: tuple[list[int], list[int]], bell: select.epoll, talk: socket) -> None:
+    """Send the monitor what it is to watch, and have the bell ring when something happens there."""
+    fds, held = opened
+    log = logs.settings(deed.id, deed.config["options"])
+    head = pack(HEAD, deed.id.encode(), log.most_bytes, log.most_files, *(fd >= 0 for fd in fds))
+    given = [fd for fd in (*fds, *held) if fd >= 0]
     talk.sendmsg([head + log.path.encode()], [(SOL_SOCKET, SCM_RIGHTS, pack(f"{len(given)}i", *given))])
-    if told:
-        answer(told)
-    if wanted:
-        for fd in (*given, talk.fileno(), *([told.fileno()] if told else [])):
-            os.close(fd)
-        wanted.run()
+    _, pidfd, server, _, out, errors, _, terminal, first = fds
+    for fd in (pidfd, server, out, errors, terminal, first):
+        if fd >= 0:
+            bell.register(fd, select.EPOLLIN)
+
+
+def _check_health(deed: _Deed) -> None:
+    """Have a child of the monitor check the container's health, if there is a way to."""
+    wanted = health.checks_of(deed.as_record())
+    if wanted is None:
+        return
+    checker = clone_sibling(0)
+    if checker == 0:
+        try:
+            prctl(PR_SET_PDEATHSIG, SIGKILL)
+            null = os.open("/dev/null", os.O_RDWR)
+            for fd in (0, 1, 2):
+                os.dup2(null, fd)
+            os.closerange(3, 1 << 20)
+            wanted.run()
+        finally:
+            os._exit(1)
+    deed.save(checker=checker, checkerTicks=start_time(checker))
 
 
 def _start(deed: _Deed, streams: Streams) -> tuple[int, list[int]]:
@@ -164,9 +237,11 @@ def _start(deed: _Deed, streams: Streams) -> tuple[int, list[int]]:
     one = deed.as_record()
     stdio = streams.make(terminal=one.switch("tty"), interactive=one.switch("interactive"))
     container = start.start(one, deed.journal, stdio)
+    for fd in set(stdio):
+        os.close(fd)
     if container.terminal >= 0:
         streams.take_terminal(container.terminal)
-    ran = {"status": "running", "pid": container.pid, "ticks": start.start_time(container.pid)}
+    ran = {"status": "running", "pid": container.pid, "ticks": start_time(container.pid)}
     clean = {"finishedAt": "", "exitCode": 0, "oomKilled": False, "error": "", "health": None}
     deed.save(**ran, **clean, cgroup=container.cgroup, address=container.address, startedAt=now())
     events.tell("start", deed.id, deed.config)
@@ -214,32 +289,32 @@ def _bury(deed: _Deed, streams: Streams, told: socket | None) -> bool:
     return again
 
 
-def take_in(kind: bytes, data: bytes, fds: list[int], input_: int, terminal: int) -> None:
-    """Give the container what somebody who is attached has typed, or the size of that one's window."""
-    if kind == b"w" and fds[terminal] >= 0:
-        from coso.runtime.console import set_size
+def set_size(terminal: int, data: bytes) -> None:
+    """Give a terminal the rows and columns of somebody's window."""
+    from coso.runtime import console
 
-        set_size(fds[terminal], *unpack("HH", data))
-    elif kind == b"e" and fds[input_] >= 0:
-        os.close(fds[input_])
-        fds[input_] = -1
-    elif kind == b"i":
-        target = fds[terminal] if fds[terminal] >= 0 else fds[input_]
-        try:
-            while data and target >= 0:
-                try:
-                    data = data[os.write(target, data) :]
-                except BlockingIOError:
-                    select.select([], [target], [])
-        except OSError:
-            return
+    console.set_size(terminal, *unpack("HH", data))
 
 
-def end(container: str, journal: int, status: int, pidfd: int, count: int, said: int) -> NoReturn:
+def type_in(target: int, data: bytes) -> None:
+    """Give the container input."""
+    try:
+        while data and target >= 0:
+            try:
+                data = data[os.write(target, data) :]
+            except BlockingIOError:
+                select.select([], [target], [])
+    except OSError:
+        return
+
+
+def end(container: str, journal: int, pidfd: int, status: int, count: int, said: int) -> NoReturn:
     """Write down the end and take everything back; ends with 1 where the container shall be started again."""
     again = False
     try:
+        prctl(PR_SET_PDEATHSIG, SIGKILL)
         deed = _Deed(container, journal)
+        _stop_checks(deed)
         code = exit_status(status) if status >= 0 else _status_of(int(deed.state["pid"]), pidfd)
         group = str(deed.state.get("cgroup") or "")
         killed = code == 128 + SIGKILL and bool(group) and bool(cgroups.out_of_memory_kills(group))
@@ -262,6 +337,17 @@ def end(container: str, journal: int, status: int, pidfd: int, count: int, said:
         os.write(said, b"%d" % code)
     finally:
         os._exit(1 if again else 0)
+
+
+def _stop_checks(deed: _Deed) -> None:
+    """End the checks of health: from now on this process writes the state."""
+    checker = int(deed.state.get("checker") or 0)
+    if checker and start_time(checker) == deed.state.get("checkerTicks"):
+        pidfd = pidfd_open(checker)
+        pidfd_send_signal(pidfd, SIGKILL)
+        select.select([pidfd], [], [])
+        os.close(pidfd)
+        deed.state = record.stored_state(deed.id)
 
 
 def _status_of(pid: int, pidfd: int) -> int:

@@ -32,12 +32,13 @@ def _fork(container: str, act: bytes, *, attach: bool) -> socket:
 
     make_directories(ENGINE)
     ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+    zygote.ask_for(ours, container, act, attach=attach)
     child = os.fork()
     if child == 0:
         try:
             if os.fork() == 0:
                 ours.close()
-                zygote.become_monitor(container, act, theirs, attach=attach)
+                zygote.become_monitor(theirs)
         finally:
             os._exit(0)
     os.waitpid(child, 0)

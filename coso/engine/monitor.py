@@ -1,9 +1,11 @@
 """The monitor of a container: carries its output and waits for its end.
 
-One small process for each, and it stays small by doing almost nothing itself:
-every page that Python touches is a copy of the zygote's.  What takes more,
-the start, the end, checks of health, is done by children of it
-(coso.engine.deeds), and goes with them.
+One small process for each, and it stays small by doing almost nothing: to use
+an object is to write to its page, and every page that is written to becomes a
+copy of the zygote's.  So a start, an end and checks of health are the deeds of
+its children (coso.engine.deeds).  The one that starts a container leaves the
+descriptors to be watched as a message in a socket, and ties them to a bell
+(epoll(7)); the monitor does not even look at the message until the bell rings.
 
 Killed, it takes nothing with it: the container's output waits in named pipes,
 and the next command makes another monitor, which adopts it.
@@ -11,7 +13,6 @@ and the next command makes another monitor, which adopts it.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import select
 from _socket import AF_UNIX, MSG_CMSG_CLOEXEC, SOCK_CLOEXEC, SOCK_SEQPACKET, socket, socketpair
@@ -21,151 +22,139 @@ from time import monotonic
 from coso.engine import deeds
 from coso.engine.clients import Clients
 from coso.engine.logs import Log
-from coso.engine.zygote import ADOPT, START
-from coso.state import JOURNALS
 
 CHUNK = 65536
 ROOM = 4096
-HEAD, HEAD_SIZE = deeds.HEAD, calcsize(deeds.HEAD)
 UNKNOWN = -1
-SIGKILL = 9
 AGAIN = 1
-# The descriptors that a start gives to the monitor, in this order; what is left are published ports.
-PIDFD, SERVER, LOG, OUT, ERROR, INPUT, TERMINAL = range(7)
-OUTPUTS = ((OUT, 1), (ERROR, 2), (TERMINAL, 1))
+P_PIDFD, CLD_EXITED = 3, 1
 
 
-def main(container: str, act: bytes, attached: bool, conversation: socket) -> None:
-    """Start or adopt a container and stay until its end, as often as its restart policy has it."""
-    journal = os.open(f"{JOURNALS}/{container}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.lockf(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(journal).st_nlink == 0:
-            return
-    except OSError:
-        deeds.refuse(conversation)
-        return
-    clients = Clients(conversation if attached else None)
-    told: socket | None = conversation
-    count = 0
+def main(conversation: int) -> None:
+    """Start or adopt a container, as the conversation says, and stay until its end."""
+    count, container = 0, b""
     while True:
-        given = _begin(container, act, journal, told)
-        if told and not attached:
-            told.close()
-        told = None
-        if given is None:
-            break
+        ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+        bell = select.epoll()
+        pid = os.fork()
+        if pid == 0:
+            deeds.begin(conversation, container, bell, theirs)
+        if conversation >= 0:
+            os.close(conversation)
+            conversation = -1
+        if os.waitpid(pid, 0)[1]:
+            return  # It was in vain, and whoever asked has been told.
         begun = monotonic()
-        status = _watch(given, clients)
+        bell.poll()
+        watch = _Watch(ours, theirs)
+        bell.close()
+        status = watch.until_end()
         count = 0 if monotonic() - begun >= deeds.GOOD_RUN else count + 1
-        if given.health:
-            os.kill(given.health, SIGKILL)
-            os.waitpid(given.health, 0)
-        code, again = _end(container, journal, status, given.fds[PIDFD], count)
-        given.close()
-        clients.end(code)
+        container = watch.container
+        code, again = _end(watch, status, count)
+        watch.close(code)
         if not again:
-            break
-        act = START
-    clients.end(0)
+            return
 
 
-class _Given:
-    """What a start has given: the process, and descriptors, -1 for what there is none of."""
+class _Watch:
+    """What a container has open, from the first time that something happens on."""
 
-    def __init__(self, pid: int, health: int, most_bytes: int, most_files: int, path: str, fds: list[int]) -> None:
-        self.pid = pid
-        self.health = health
-        self.fds = fds
-        self.log = Log(path, fds[LOG], most_bytes, most_files)
+    def __init__(self, ours: socket, theirs: socket) -> None:
+        data, rights, _, _ = ours.recvmsg(ROOM, ROOM, MSG_CMSG_CLOEXEC)
+        ours.close()
+        theirs.close()
+        size = calcsize(deeds.HEAD)
+        container, most_bytes, most_files, *there = unpack(deeds.HEAD, data[:size])
+        self.container: bytes = container
+        found = list(unpack(f"{len(rights[0][2]) // 4}i", rights[0][2]))
+        fds = [found.pop(0) if is_there else -1 for is_there in there]
+        self.journal, self.pidfd, self._server, log, out, errors, self._input, self._terminal, first = fds
+        self._held = found
+        self._outputs = {fd: stream for fd, stream in ((out, 1), (errors, 2), (self._terminal, 1)) if fd >= 0}
+        self._log = Log(data[size:].decode(), log, most_bytes, most_files)
+        self._clients = Clients(first)
 
-    def close(self) -> None:
-        """Close all that is open."""
-        for fd in self.fds:
+    def until_end(self) -> int:
+        """Carry output and input until the container ends; its wait status, or UNKNOWN."""
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        poll.register(self._server, select.POLLIN)
+        while True:
+            for fd in self._outputs:
+                # Not while somebody who is attached cannot follow: then the container waits, as with a pipe.
+                poll.register(fd, 0 if self._clients.are_full else select.POLLIN)
+            self._clients.watch(poll)
+            ready = dict(poll.poll())
+            for fd in [fd for fd in self._outputs if fd in ready]:
+                if not self._copy(fd):
+                    poll.unregister(fd)
+                    self._forget(fd)
+            if self._server in ready:
+                self._clients.accept(self._server)
+            for kind, data in self._clients.receive(poll, ready):
+                self._take_in(kind, data)
+            if self.pidfd in ready:
+                return self._reap()
+
+    def _copy(self, fd: int, *, at_end: bool = False) -> bool:
+        """Copy one piece of output; False when there is no more."""
+        try:
+            data = os.read(fd, CHUNK)
+        except BlockingIOError:
+            return not at_end
+        except OSError:
+            return False  # A terminal whose other side is closed.
+        if data:
+            self._log.write(self._outputs[fd], data)
+            self._clients.send(self._outputs[fd], data)
+        return bool(data)
+
+    def _forget(self, fd: int) -> None:
+        del self._outputs[fd]
+        os.close(fd)
+        if fd == self._terminal:
+            self._terminal = -1
+
+    def _take_in(self, kind: bytes, data: bytes) -> None:
+        """Give the container what somebody who is attached has typed, or the size of that one's window."""
+        if kind == b"w" and self._terminal >= 0:
+            deeds.set_size(self._terminal, data)
+        elif kind == b"e" and self._input >= 0:
+            os.close(self._input)
+            self._input = -1
+        elif kind == b"i":
+            deeds.type_in(self._terminal if self._terminal >= 0 else self._input, data)
+
+    def _reap(self) -> int:
+        """Take what is left of the output, and the wait status of the container that has ended."""
+        for fd in self._outputs:
+            os.set_blocking(fd, False)
+            while self._copy(fd, at_end=True):
+                pass
+        self._log.flush()
+        try:
+            found = os.waitid(P_PIDFD, self.pidfd, os.WEXITED)
+        except ChildProcessError:
+            return UNKNOWN
+        if found is None:
+            return UNKNOWN
+        return found.si_status << 8 if found.si_code == CLD_EXITED else found.si_status
+
+    def close(self, code: int) -> None:
+        """Close all that is open, and tell who is attached the exit status."""
+        for fd in (*self._outputs, self._log.fd, self._input, self._server, self.pidfd, *self._held, self.journal):
             if fd >= 0:
                 os.close(fd)
+        self._clients.end(code)
 
 
-def _begin(container: str, act: bytes, journal: int, told: socket | None) -> _Given | None:
-    """Have the container started or adopted, by a child; None, and nothing is left to do, when that was in vain."""
-    ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
-    child = os.fork()
-    if child == 0:
-        deeds.begin(container, act == ADOPT, journal, told, theirs)
-    theirs.close()
-    data, rights, _, _ = ours.recvmsg(ROOM, ROOM, MSG_CMSG_CLOEXEC)
-    ours.close()
-    if not data:
-        os.waitpid(child, 0)
-        return None
-    numbers = unpack(HEAD, data[:HEAD_SIZE])
-    found = [fd for _, _, packed in rights for fd in unpack(f"{len(packed) // 4}i", packed)]
-    fds = [found.pop(0) if there else -1 for there in numbers[4:]]
-    # A check of health is what the child goes on as; otherwise it ends.
-    if not numbers[3]:
-        os.waitpid(child, 0)
-    return _Given(
-        numbers[0], child if numbers[3] else 0, numbers[1], numbers[2], data[HEAD_SIZE:].decode(), fds + found
-    )
-
-
-def _watch(given: _Given, clients: Clients) -> int:
-    """Carry output and input until the container ends; its wait status, or UNKNOWN."""
-    fds, log = given.fds, given.log
-    poll = select.poll()
-    poll.register(fds[PIDFD], select.POLLIN)
-    poll.register(fds[SERVER], select.POLLIN)
-    while True:
-        for place, _ in OUTPUTS:
-            if fds[place] >= 0:
-                # Not while somebody who is attached cannot follow: then the container waits, as with a pipe.
-                poll.register(fds[place], 0 if clients.are_full else select.POLLIN)
-        clients.watch(poll)
-        ready = dict(poll.poll())
-        for place, stream in OUTPUTS:
-            if fds[place] in ready and not _copy(fds[place], stream, log, clients):
-                poll.unregister(fds[place])
-                os.close(fds[place])
-                fds[place] = -1
-        if fds[SERVER] in ready:
-            clients.accept(fds[SERVER])
-        for kind, data in clients.receive(poll, ready):
-            deeds.take_in(kind, data, fds, INPUT, TERMINAL)
-        if fds[PIDFD] in ready:
-            break
-    for place, stream in OUTPUTS:
-        if fds[place] >= 0:
-            os.set_blocking(fds[place], False)
-            while _copy(fds[place], stream, log, clients, at_end=True):
-                pass
-    log.flush()
-    fds[LOG] = log.fd
-    try:
-        return os.waitpid(given.pid, 0)[1]
-    except ChildProcessError:
-        return UNKNOWN
-
-
-def _copy(fd: int, stream: int, log: Log, clients: Clients, *, at_end: bool = False) -> bool:
-    """Copy one piece of output; False when there is no more."""
-    try:
-        data = os.read(fd, CHUNK)
-    except BlockingIOError:
-        return not at_end
-    except OSError:
-        return False  # A terminal whose other side is closed.
-    if data:
-        log.write(stream, data)
-        clients.send(stream, data)
-    return bool(data)
-
-
-def _end(container: str, journal: int, status: int, pidfd: int, count: int) -> tuple[int, bool]:
+def _end(watch: _Watch, status: int, count: int) -> tuple[int, bool]:
     """Have the end written down and everything taken back, by a child: the exit status, and whether to start again."""
     reading, writing = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
     if child == 0:
-        deeds.end(container, journal, status, pidfd, count, writing)
+        deeds.end(watch.container.decode(), watch.journal, watch.pidfd, status, count, writing)
     os.close(writing)
     said = os.read(reading, 16)
     os.close(reading)

@@ -13,7 +13,7 @@ from coso import steps
 from coso.engine import make
 from coso.engine.record import Record, find
 from coso.errors import CosoError
-from coso.kernel.process import is_limited, start_time
+from coso.kernel.process import is_limited
 from coso.runtime import channel
 from coso.runtime.container import Container
 from coso.runtime.start import check, explained, let_go, prepare, take_over
@@ -23,7 +23,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from coso.runtime.journal import Journal
 
-__all__ = ["joined_of", "start", "start_time"]
 NAMESPACES = {"network": "net", "pid": "pid", "ipc": "ipc"}
 
 

@@ -17,7 +17,6 @@ import sys
 from _socket import (
     AF_UNIX,
     MSG_CMSG_CLOEXEC,
-    MSG_PEEK,
     SCM_RIGHTS,
     SOCK_CLOEXEC,
     SOCK_SEQPACKET,
@@ -35,10 +34,18 @@ if TYPE_CHECKING:
 
 START, ADOPT = b"s", b"a"
 HOLD, GIVE, FORGET = b"h", b"g", b"f"
+TERMINALS = "-terminals"
 IDLE_SECONDS = 2
 BACKLOG = 256
+MOST_DESCRIPTORS = 1 << 16
 LARGEST = 65536
 SIGCHLD, SIGPIPE = 17, 13
+LOADED = (
+    "resource coso.cgroups.devices coso.cgroups.files coso.cgroups.members coso.cgroups.more coso.cgroups.v1 "
+    "coso.cgroups.v2 coso.engine.deeds coso.engine.inside coso.engine.monitor coso.engine.volumes coso.runtime.console "
+    "coso.runtime.copyup coso.runtime.namespaces coso.runtime.running coso.spec.seccomp_compiled coso.spec.sysctl "
+    "cosonet.attach cosonet.cli cosonet.release"
+)
 SOURCES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -61,11 +68,16 @@ def launch(container: str, act: bytes, *, attach: bool = False) -> socket:
     for _ in range(5):
         end = _connect() or _begin()
         try:
-            _send(end, act + (b"1" if attach else b"0") + container.encode())
+            ask_for(end, container, act, attach=attach)
             return end
         except OSError:
             end.close()  # It ended just then.
     raise CosoError("no monitor can be made", cause="the zygote ends at once", hint="look for OOM kills in dmesg")
+
+
+def ask_for(end: socket, container: str, act: bytes, *, attach: bool) -> None:
+    """Say what the monitor at the other end shall do."""
+    _send(end, act + (b"1" if attach else b"0") + container.encode())
 
 
 def _send(end: socket, message: bytes, fds: tuple[int, ...] = ()) -> None:
@@ -73,10 +85,10 @@ def _send(end: socket, message: bytes, fds: tuple[int, ...] = ()) -> None:
     end.sendmsg([message], rights)
 
 
-def _connect() -> socket | None:
+def _connect(which: str = "") -> socket | None:
     end = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
     try:
-        end.connect(path())
+        end.connect(path() + which)
         return end
     except OSError:
         end.close()
@@ -115,21 +127,21 @@ def detach(kept: int) -> None:
     for fd in (0, 1, 2):
         os.dup2(null, fd)
     os.closerange(3, kept)
-    os.closerange(kept + 1, 1 << 16)
+    os.closerange(kept + 1, MOST_DESCRIPTORS)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, set())
     for number in (1, 2, 3, 15):
         _signal.signal(number, _signal.SIG_DFL)
     _signal.signal(SIGPIPE, _signal.SIG_IGN)
 
 
-def become_monitor(container: str, act: bytes, conversation: socket, *, attach: bool) -> NoReturn:
-    """As a process that was not forked from a zygote, become the monitor of a container."""
+def become_monitor(conversation: socket) -> NoReturn:
+    """As a process that was not forked from a zygote, become the monitor that a conversation asks for."""
     from coso.engine import monitor
 
     try:
         detach(conversation.fileno())
         _load()
-        monitor.main(container, act, attach, conversation)
+        monitor.main(conversation.detach())
     finally:
         os._exit(0)
 
@@ -149,58 +161,61 @@ def _become(ready: int) -> NoReturn:
 
 
 def _load() -> None:
-    """Import what monitors and starts need."""
-    import resource  # noqa: F401
-
-    import cosonet.attach
-    import cosonet.cli
-    import cosonet.release  # noqa: F401
+    """Import what monitors and their children need, so that each shares it with all others."""
+    for name in LOADED.split():
+        __import__(name)
 
 
-def _listen() -> tuple[socket, str]:
-    place = path()
+def _listen(place: str) -> socket:
     beside = f"{place}.{os.getpid()}"
     server = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
     server.bind(beside)
     server.listen(BACKLOG)
     # Over one that is dead; of two that are made at once the second is found, and the first ends for want of work.
     os.rename(beside, place)
-    return server, place
+    return server
 
 
 def _serve(ready: int) -> None:
-    """Fork a monitor for whoever asks.
+    """Fork a monitor for whoever asks, and hold terminals.
 
     Of whatever is written here between two forks each monitor keeps an older
     copy: so nothing is looked at that a monitor can look at itself.
     """
-    server, place = _listen()
+    from coso.engine import monitor
+
+    place = path()
+    server, holder = _listen(place), _listen(f"{place}{TERMINALS}")
     inode = os.stat(place).st_ino
     os.write(ready, b"r")
     os.close(ready)
     _signal.signal(SIGCHLD, _signal.SIG_DFL)
     terminals: dict[bytes, int] = {}
     poll = select.poll()
-    poll.register(server.fileno(), select.POLLIN)
+    asks = server.fileno()
+    poll.register(asks, select.POLLIN)
+    poll.register(holder.fileno(), select.POLLIN)
     while True:
-        if not poll.poll(IDLE_SECONDS * 1000):
+        found = poll.poll(IDLE_SECONDS * 1000)
+        if not found:
             if _is_alone() and not terminals:
                 break
-            continue
-        conversation = socket(fileno=server._accept()[0])  # type: ignore[attr-defined]
-        act = conversation.recv(1, MSG_PEEK)
-        if act not in (START, ADOPT):
-            _keep(conversation, terminals)
-        elif os.fork() == 0:
-            os.setsid()
-            server.close()
-            for fd in terminals.values():
-                os.close(fd)
-            _answer(conversation)
-        conversation.close()
+        elif found[0][0] == asks:
+            conversation, _ = server._accept()  # type: ignore[attr-defined]
+            if os.fork() == 0:
+                try:
+                    os.closerange(3, conversation)
+                    os.closerange(conversation + 1, MOST_DESCRIPTORS)
+                    monitor.main(conversation)
+                finally:
+                    os._exit(0)
+            os.close(conversation)
+        else:
+            _keep(socket(fileno=holder._accept()[0]), terminals)  # type: ignore[attr-defined]
     try:
         if os.stat(place).st_ino == inode:
             os.unlink(place)
+            os.unlink(f"{place}{TERMINALS}")
     except OSError:
         pass
     os._exit(0)
@@ -231,23 +246,13 @@ def _keep(conversation: socket, terminals: dict[bytes, int]) -> None:
             os.close(terminals.pop(container))
     except OSError:
         return
-
-
-def _answer(conversation: socket) -> NoReturn:
-    """In a process just forked: become the monitor that somebody asks for."""
-    from coso.engine import monitor
-
-    try:
-        data = conversation.recv(LARGEST)
-        os.set_inheritable(conversation.fileno(), False)
-        monitor.main(data[2:].decode(), data[:1], data[1:2] == b"1", conversation)
     finally:
-        os._exit(0)
+        conversation.close()
 
 
 def ask(container: str, act: bytes, fds: tuple[int, ...] = ()) -> list[int]:
     """HOLD a terminal, GIVE it back or FORGET it; the descriptors of the answer."""
-    end = _connect()
+    end = _connect(TERMINALS)
     if end is None:
         return []
     try:
