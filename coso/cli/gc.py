@@ -19,12 +19,16 @@ def main(words: list[str]) -> int:
 
         # What a container's users have made belongs to ids that are ours only there.
         rootless.become_root()
+    from coso.engine import collect as engine
+
+    adopted_or_gone = engine.collect()
     collected = collect()
     half_made, failures = store.collect()
     for container in (*collected.containers, *half_made):
         sys.stdout.write(f"removed {container}\n")
-    if collected.strays:
-        sys.stdout.write(f"removed what no container claims: {collected.strays} of range, layer, lease or network\n")
+    strays = collected.strays + adopted_or_gone
+    if strays:
+        sys.stdout.write(f"removed what nobody claims: {strays} of range, layer, lease, network, volume or blob\n")
     failures += collected.failures
     for failure in failures:
         sys.stderr.write(f"coso: not undone: {failure}\n")

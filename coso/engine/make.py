@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from coso.engine.record import Record
     from coso.flags import Words
     from coso.images.source import Source
+    from coso.runtime.journal import Journal
 
     Json = dict[str, Any]
 
@@ -44,16 +45,16 @@ def create(given: Words, source: Source, command: tuple[str, ...]) -> str:
     check(given)
     options = settled(given, source)
     wanted = Kept(options, ())
-    container = journal.new_id()
-    place = f"{LAYERS}/{container}"
-    links: list[tuple[str, str]] = []
+    held = journal.create()
+    container, place = held.container, f"{LAYERS}/{held.container}"
     anonymous: list[str] = []
-    make_directories(LAYERS)
-    os.mkdir(place, 0o711)
     try:
-        name = _take_name(given.last("name"), container, links)
+        make_directories(LAYERS)
+        held.record("remove-tree", place)
+        os.mkdir(place, 0o711)
+        name = _take_name(given.last("name"), held)
         found, anonymous = mounts_of(wanted, source)
-        mapping = _range(given, container, links)
+        mapping = _range(given, held)
         first = mapping.host_id if mapping else 0
         fill_layers(place, first, first)
         config: Json = {
@@ -77,12 +78,13 @@ def create(given: Words, source: Source, command: tuple[str, ...]) -> str:
         one = record.Record(container, config, {"status": "created"})
         config["args"] = spec_of(one, joined=()).process.args
         record.write(container, "config.json", config)
+        # From here on it is not undone: with a state it is whole.  Without one yet, gc takes it for a stray.
+        held.clear()
         record.write(container, "state.json", {"status": "created", "exitCode": 0, "restarts": 0})
+        held.forget()
         return container
     except BaseException:
-        for path, target in links:
-            remove_link(path, target)
-        remove_tree(place)
+        held.undo()
         for volume in anonymous:
             volumes.remove(volume, force=True)
         raise
@@ -180,18 +182,18 @@ def _written(wish: mounts.Wish) -> Json:
     return {name: getattr(wish, name) for name in mounts.Wish.__slots__}  # type: ignore[attr-defined]
 
 
-def _take_name(name: str, container: str, links: list[tuple[str, str]]) -> str:
+def _take_name(name: str, held: Journal) -> str:
     if name:
         running.check_name(name)
     for attempt in range(1000):
         chosen = name or _new_name(attempt)
+        held.record("remove-link", f"{NAMES}/{chosen}", held.container)
         try:
-            running.hold_name(chosen, container)
+            running.hold_name(chosen, held.container)
         except CosoError:
             if name:
                 raise
             continue
-        links.append((f"{NAMES}/{chosen}", container))
         return chosen
     raise CosoError("no free name was found", hint="give one: --name NAME")
 
@@ -202,7 +204,7 @@ def _new_name(attempt: int) -> str:
     return words if attempt < 2 else f"{words}{number % (10 ** min(attempt, 6))}"
 
 
-def _range(given: Words, container: str, links: list[tuple[str, str]]) -> IdMapping | None:
+def _range(given: Words, held: Journal) -> IdMapping | None:
     """The container's own range of ids; None without a user namespace of its own."""
     if given.last("userns") == "host" or is_limited():
         return None
@@ -211,7 +213,7 @@ def _range(given: Words, container: str, links: list[tuple[str, str]]) -> IdMapp
         if kind == "container" and colon:
             other = record.find(name).config.get("firstId")
             return IdMapping(0, int(other), user.RANGE) if other else None
-    return user.take_range(container, lambda _, path, target: links.append((path, target)))
+    return user.take_range(held.container, held.record)
 
 
 def spec_of(one: Record, *, joined: tuple[Joined, ...]) -> Spec:
