@@ -35,6 +35,7 @@ LAYERS = f"{LIB}/containers"
 IMAGES = f"{LIB}/images"
 TREES = f"{LIB}/layers"
 VOLUMES = f"{LIB}/volumes"
+BUILD = f"{LIB}/build"
 
 
 def make_directories(*paths: str) -> None:

@@ -58,7 +58,7 @@ def _cmd(settings: Settings, text: str) -> None:
 def _entrypoint(settings: Settings, text: str) -> None:
     settings["Entrypoint"] = command_of(settings, text) if text not in ("", "[]") else None
     # A command that an image below has set was for another entrypoint.
-    if not settings.pop("_cmd_is_own", False):
+    if not settings.get("_cmd_is_own"):
         settings["Cmd"] = None
 
 

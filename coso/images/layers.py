@@ -18,7 +18,7 @@ from coso.kernel.call import call
 from coso.state import TREES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Set
 
 GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 CHUNK = 1 << 18
@@ -182,11 +182,18 @@ def _compressor(stream: Digesting, compression: str, level: int) -> Any:
     return _Plain(stream)
 
 
-def make_from(directory: str, *, first_id: int = 0, clamp: int | None = None) -> tuple[store.Json, str]:
+def make_from(
+    directory: str, *, first_id: int = 0, clamp: int | None = None, exclude: Set[str] = frozenset()
+) -> tuple[store.Json, str]:
     """A layer of the store from the writable directory of an overlay: its descriptor and diff id, unpacked too.
 
-    `first_id` is the host's number of user 0; `clamp` the latest time a file may have, in seconds.
+    `first_id` is the host's number of user 0; `clamp` the latest time a file
+    may have, in seconds; `exclude` are absolute paths that are left out.
     """
-    described, diff_id = make(lambda stream: pack.pack(directory, stream, first_id=first_id, clamp=clamp))
+
+    def write(stream: IO[bytes]) -> None:
+        pack.pack(directory, stream, first_id=first_id, clamp=clamp, exclude=exclude)
+
+    described, diff_id = make(write)
     install(described["digest"], diff_id)
     return described, diff_id

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import tarfile
+from collections.abc import Set
 from typing import IO
 
 from coso.errors import CosoError
@@ -26,28 +27,33 @@ def pack(
     clamp: int | None = None,
     within: str = "",
     whiteouts: bool = True,
+    exclude: Set[str] = frozenset(),
 ) -> None:
     """Write what is in a directory as an archive, names below `within`.
 
     Owners are counted from `first_id`.  Marks of an overlay become whiteout
-    files, or with `whiteouts` off stay what they are.
+    files, or with `whiteouts` off stay what they are.  `exclude` are absolute
+    paths that are left out, with what is below them.
     """
     opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if isinstance(directory, str) else -1
     root = opened if isinstance(directory, str) else os.dup(directory)
     with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 18) as tar:
-        _Packer(tar, first_id, clamp, whiteouts).directory(root, within)
+        _Packer(tar, first_id, clamp, whiteouts, exclude).directory(root, within)
 
 
 def pack_one(parent: int, name: str, stream: IO[bytes], *, within: str) -> None:
     """Write one file, or a directory and all below it, as an archive, called `within` there."""
     with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT, bufsize=1 << 18) as tar:
-        _Packer(tar, 0, None, False).entry(parent, name, within)
+        _Packer(tar, 0, None, False, frozenset()).entry(parent, name, within)
 
 
 class _Packer:
     """An archive being written, and which files with several names are in it already."""
 
-    def __init__(self, tar: tarfile.TarFile, first_id: int, clamp: int | None, whiteouts: bool) -> None:
+    def __init__(
+        self, tar: tarfile.TarFile, first_id: int, clamp: int | None, whiteouts: bool, exclude: Set[str]
+    ) -> None:
+        self._exclude = exclude
         self._tar = tar
         self._first_id = first_id
         self._clamp = clamp
@@ -64,6 +70,8 @@ class _Packer:
 
     def entry(self, parent: int, name: str, path: str) -> None:
         """Add one entry and all below it."""
+        if f"/{path}" in self._exclude:
+            return
         found = os.lstat(name, dir_fd=parent)
         mode = found.st_mode
         if self._whiteouts and stat.S_ISCHR(mode) and found.st_rdev == 0:

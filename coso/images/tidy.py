@@ -9,7 +9,7 @@ from coso.errors import CosoError, UsageError
 from coso.images import store
 from coso.images.reference import familiar
 from coso.runtime.undo import remove_tree
-from coso.state import IMAGES, LAYERS, TREES
+from coso.state import BUILD, IMAGES, LAYERS, TREES
 from coso.value import value
 
 TYPE_CHECKING = False
@@ -104,6 +104,16 @@ def needed() -> tuple[set[str], set[str]]:
         for one in store.reachable(digest):
             blobs.add(one)
             trees.update(_keys_in(one))
+    for name in _names(f"{BUILD}/cache"):
+        try:
+            with open(f"{BUILD}/cache/{name}", encoding="utf-8") as file:
+                found = quickjson.loads(file.read())
+        except (OSError, ValueError):
+            continue
+        if found["described"]:
+            blobs.add(found["described"]["digest"])
+            trees.add(store.key_of(found["diff_id"]))
+    trees.add("scratch")
     return blobs, trees
 
 
