@@ -14,23 +14,24 @@ from coso.errors import CosoError, UsageError
 from coso.flags import Option, Words, read_words
 from coso.times import moment, seconds_of
 
-TIME = Option("time", "t", "SECONDS", "how long to wait before killing (default 10; -1 for ever)")
+TIME = Option("timeout", "t", "SECONDS", "how long to wait before killing (default 10; -1 for ever)")
+ELDER = Option("time", "", "SECONDS", "as --timeout")
 SIGNAL = Option("signal", "s", "SIGNAL", "signal to send")
 FORCE = Option("force", "f", "", "do not ask, do it")
 
 
 def _seconds(given: Words) -> int | None:
-    if "time" not in given.options:
+    text = given.last("timeout") or given.last("time")
+    if not text:
         return None
-    text = given.last("time")
     if not text.removeprefix("-").isdecimal():
-        raise UsageError(f"--time {text!r} is not a number of seconds")
+        raise UsageError(f"--timeout {text!r} is not a number of seconds")
     return int(text)
 
 
 def stop(words: list[str]) -> int:
     """`coso stop`."""
-    given = read_words((TIME, SIGNAL), words, "coso stop [OPTIONS] CONTAINER [CONTAINER …]", least=1)
+    given = read_words((TIME, ELDER, SIGNAL), words, "coso stop [OPTIONS] CONTAINER [CONTAINER …]", least=1)
     if given is None:
         return 0
     adopt()
@@ -40,7 +41,7 @@ def stop(words: list[str]) -> int:
 
 def restart(words: list[str]) -> int:
     """`coso restart`."""
-    given = read_words((TIME, SIGNAL), words, "coso restart [OPTIONS] CONTAINER [CONTAINER …]", least=1)
+    given = read_words((TIME, ELDER, SIGNAL), words, "coso restart [OPTIONS] CONTAINER [CONTAINER …]", least=1)
     if given is None:
         return 0
     adopt()
@@ -126,7 +127,7 @@ def wait(words: list[str]) -> int:
 
 UPDATES = (
     "memory memory-swap memory-reservation cpus cpu-shares cpu-period cpu-quota cpuset-cpus cpuset-mems pids-limit "
-    "blkio-weight restart"
+    "blkio-weight cpu-rt-runtime cpu-rt-period restart"
 ).split()
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from coso.errors import UsageError
-from coso.images import source
+from coso.errors import DownloadError, MissingError, UsageError
+from coso.images import rootfs, source
 from coso.images.source import Source
 from coso.spec import defaults
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 def source_and_command(given: Words) -> tuple[Source, tuple[str, ...]]:
     """The root, and the command after it; raises CosoError."""
-    rootfs, rest = given.last("rootfs"), given.rest
-    if rootfs or not rest:
-        found, command = source.of_rootfs(rootfs or defaults.ROOTFS), rest
+    path, rest = given.last("rootfs"), given.rest
+    if path or not rest:
+        found, command = source.of_rootfs(path or defaults.ROOTFS), rest
     else:
         found, command = _image(given, rest[0]), rest[1:]
     if command and not command[0]:
@@ -44,4 +44,19 @@ def _image(given: Words, word: str) -> Source:
 
         as_root(act)
 
-    return source.resolve(word, fetch, pull=given.last("pull", "missing"), platform=platform)
+    try:
+        return source.resolve(word, fetch, pull=given.last("pull", "missing"), platform=platform)
+    except (DownloadError, MissingError) as error:
+        raise type(error)(error.message, cause=error.cause, hint=_hint(word)) from None
+
+
+def _hint(word: str) -> str:
+    """What to do when an image is neither here nor to be had."""
+    name, _, version = word.partition(":")
+    if name in rootfs.NAMES:
+        wanted = f" --version {version}" if version and name == "alpine" else ""
+        return f"run `invoke fs-setup --source {name}{wanted}`, or look at this machine's network"
+    return (
+        "`coso images` lists what is here; look at the name, and at this machine's network. "
+        f"For a command in the default rootfs: `coso run -rootfs {defaults.ROOTFS} -- {word} …`"
+    )

@@ -25,7 +25,12 @@ NANO = 1_000_000_000
 DEFAULT_SECONDS, DEFAULT_RETRIES = 30.0, 3
 MOST_OUTPUT, MOST_RESULTS = 4096, 5
 TIMED_OUT = -1
-OPTIONS = {"health-interval": "Interval", "health-timeout": "Timeout", "health-start-period": "StartPeriod"}
+OPTIONS = {
+    "health-interval": "Interval",
+    "health-timeout": "Timeout",
+    "health-start-period": "StartPeriod",
+    "health-start-interval": "StartInterval",
+}
 
 
 def settings_of(one: Record) -> Json | None:
@@ -58,6 +63,7 @@ class Checks:
         kind, *words = wanted["Test"]
         self._words = ("/bin/sh", "-c", words[0]) if kind == "CMD-SHELL" else tuple(words)
         self._interval = (wanted.get("Interval") or 0) / NANO or DEFAULT_SECONDS
+        self._start_interval = (wanted.get("StartInterval") or 0) / NANO or self._interval
         self._timeout = (wanted.get("Timeout") or 0) / NANO or DEFAULT_SECONDS
         self._retries = int(wanted.get("Retries") or 0) or DEFAULT_RETRIES
         self._spared_until = monotonic() + (wanted.get("StartPeriod") or 0) / NANO
@@ -68,7 +74,8 @@ class Checks:
         """Check again and again; ends with the monitor."""
         self._tell("")
         while True:
-            select.select([], [], [], self._interval)
+            starts = self._status == "starting" and monotonic() < self._spared_until
+            select.select([], [], [], self._start_interval if starts else self._interval)
             begun = now()
             code, said = self._check()
             result = {"Start": begun, "End": now(), "ExitCode": code, "Output": said}

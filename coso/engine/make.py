@@ -107,7 +107,7 @@ def check(given: Words) -> None:
             logs.size(size)
         elif not (key == "max-file" and size.isdecimal() and int(size) > 0):
             raise UsageError(f"--log-opt {text!r} is not known", hint="max-size=10m and max-file=3 are")
-    for option in ("health-interval", "health-timeout", "health-start-period"):
+    for option in ("health-interval", "health-timeout", "health-start-period", "health-start-interval"):
         if option in given.options:
             duration(given.last(option), option)
     if given.options.get("stop-signal"):

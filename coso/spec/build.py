@@ -98,6 +98,7 @@ def spec_from(
         time_offsets=_time_offsets(words),
         devices=tuple(device for device, _ in devices(words)),
         cgroups_path=words.last("cgroup-parent"),
+        annotations=tuple((name, content) for name, _, content in (t.partition("=") for t in words.all("annotation"))),
         # In a user namespace no device node can be made, and none is there but ours, unless a volume brings one.
         resources=resources(
             words,

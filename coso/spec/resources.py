@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from coso.errors import UsageError
-from coso.spec import BlockIo, Cpu, Device, DeviceRule, Memory, Resources, Rlimit, defaults, units
+from coso.spec import BlockIo, Cpu, Device, DeviceRate, DeviceRule, Memory, Resources, Rlimit, defaults, units
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,8 +27,29 @@ def resources(words: Words, *, filter_devices: bool) -> Resources:
         memory=_memory(words),
         cpu=_cpu(words),
         pids=_pids(words.last("pids-limit")) if "pids-limit" in words.options else None,
-        block_io=BlockIo(weight=_number(words, "blkio-weight", LEAST_WEIGHT, MOST_WEIGHT)),
+        block_io=BlockIo(
+            weight=_number(words, "blkio-weight", LEAST_WEIGHT, MOST_WEIGHT),
+            weight_device=_rates(words, "blkio-weight-device"),
+            throttle_read_bps_device=_rates(words, "device-read-bps"),
+            throttle_write_bps_device=_rates(words, "device-write-bps"),
+            throttle_read_iops_device=_rates(words, "device-read-iops"),
+            throttle_write_iops_device=_rates(words, "device-write-iops"),
+        ),
     )
+
+
+def _rates(words: Words, option: str) -> tuple[DeviceRate, ...]:
+    """The devices and numbers of `--device-read-bps /dev/sda:1m` and its like."""
+    found = []
+    for text in words.all(option):
+        path, _, number = text.rpartition(":")
+        try:
+            about = os.stat(path)
+            rate = int(number) if number.isdecimal() else units.memory(number)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--{option} {text!r}: {getattr(error, 'strerror', error)}") from None
+        found.append(DeviceRate(os.major(about.st_rdev), os.minor(about.st_rdev), rate))
+    return tuple(found)
 
 
 def _pids(text: str) -> int | None:
@@ -74,6 +95,8 @@ def _cpu(words: Words) -> Cpu:
         shares=_number(words, "cpu-shares", LEAST_SHARES, 262144),
         quota=quota,
         period=period,
+        realtime_runtime=_number(words, "cpu-rt-runtime", 0, 1_000_000),
+        realtime_period=_number(words, "cpu-rt-period", 1, 1_000_000),
         cpus=words.last("cpuset-cpus"),
         mems=words.last("cpuset-mems"),
     )

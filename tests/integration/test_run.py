@@ -69,7 +69,7 @@ def test_a_script_without_its_interpreter_is_explained(run: Coso, tmp_path: Path
     [
         (["run", "-rootfs", "/no/rootfs"], "run `invoke fs-setup --rootfs /no/rootfs`"),
         (["run", "-rootfs", "/etc/passwd"], "not a directory"),
-        (["run", "ubuntu"], "images are alpine and busybox"),
+        (["run", "ubuntu"], "`coso images` lists what is here"),
         (["run", "--nothing"], "has no option"),
         (["rum"], "no command 'rum'"),
         (["run", "-rootfs", "{rootfs}", "-network", "/no/helper"], "run `invoke net-setup`"),
