@@ -44,8 +44,6 @@ def images(words: list[str]) -> int:
         name = familiar(wanted.whole).rpartition(":")[0]
         tag = wanted.tag if ":" in given.rest[0].rpartition("/")[2] else ""
         rows = [row for row in rows if row["Repository"] == name and tag in ("", row["Tag"])]
-    if given.on("quiet"):
-        rows = list({row["ID"]: row for row in rows}.values())
     columns = dict(COLUMNS)
     if given.on("digests"):
         columns = {"Repository": "REPOSITORY", "Tag": "TAG", "Digest": "DIGEST", **columns}

@@ -98,16 +98,18 @@ class Log:
 
     def _append(self, stream: int, pieces: list[bytes]) -> None:
         name, moment = STREAMS[stream], now()
-        entries = "".join(
+        entries = [
             f'{{"log":{encode_basestring_ascii(piece.decode(errors="replace"))},"stream":"{name}","time":"{moment}"}}\n'
             for piece in pieces
-        )
-        try:
-            os.write(self.fd, entries.encode())
-        except OSError:
-            return  # A full disk must not stop the container.
-        if self._most_bytes and os.fstat(self.fd).st_size >= self._most_bytes:
-            self._rotate()
+        ]
+        # With a limit entry by entry: what came at once may be more than a file may hold.
+        for text in entries if self._most_bytes else ("".join(entries),):
+            try:
+                os.write(self.fd, text.encode())
+            except OSError:
+                return  # A full disk must not stop the container.
+            if self._most_bytes and os.fstat(self.fd).st_size >= self._most_bytes:
+                self._rotate()
 
     def _rotate(self) -> None:
         os.close(self.fd)

@@ -76,7 +76,7 @@ def create(given: Words, source: Source, command: tuple[str, ...]) -> str:
             "remove": given.on("rm"),
         }
         one = record.Record(container, config, {"status": "created"})
-        config["args"] = spec_of(one, joined=()).process.args
+        config["args"] = spec_of(one, joined=_joined_later(one)).process.args
         record.write(container, "config.json", config)
         # From here on it is not undone: with a state it is whole.  Without one yet, gc takes it for a stray.
         held.clear()
@@ -240,6 +240,12 @@ def spec_of(one: Record, *, joined: tuple[Joined, ...]) -> Spec:
         uid_mappings=mapping,
         gid_mappings=mapping,
     )
+
+
+def _joined_later(one: Record) -> tuple[Joined, ...]:
+    """Namespaces of other containers, which need not run before this one is started."""
+    kinds = [kind for kind in ("network", "pid", "ipc") if one.option(kind).startswith("container:")]
+    return tuple(Joined(kind, "") for kind in [*kinds, *(["user"] if set(kinds) - {"network"} else [])])
 
 
 def remove(one: Record) -> None:

@@ -47,10 +47,12 @@ def look_up(text: str) -> Account:
         found = _find(groups, group)
         if found is None and not group.isdecimal():
             raise CosoError(f"there is no group {group!r} in the image", hint="give a number, or a group of the image")
-        return _checked(Account(uid, int(found[2]) if found else int(group), [], home))
+        number = int(found[2]) if found else int(group)
+        return _checked(Account(uid, number, [number], home))
     name = entry[0] if entry else ""
     more = [int(fields[2]) for fields in groups if len(fields) > 3 and name in fields[3].split(",")] if name else []
-    return _checked(Account(uid, gid, more, home))
+    # The main group is among the others too: else giving it up gets one past "all but this group" (CVE-2022-36109).
+    return _checked(Account(uid, gid, [gid, *(number for number in more if number != gid)], home))
 
 
 def account_of(container: Container) -> Account:

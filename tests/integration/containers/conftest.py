@@ -12,6 +12,7 @@ import pytest
 from testinfra import get_host
 
 from coso.spawn import find
+from coso.spec import defaults
 from provisioning.system import Package
 from tests.integration.conftest import Completed, Coso, machines_network, nothing_is_left
 from tests.integration.engines import conftest as engines
@@ -25,7 +26,7 @@ Peer = Callable[..., Completed]
 def alpine(programs: Path, rootfs: Path) -> str:
     """An image in the store, as `docker import` would make it."""
     packed = subprocess.run(["tar", "-C", str(rootfs), "-c", "."], capture_output=True, check=True).stdout
-    words = [str(programs / "coso"), "import", "-c", 'CMD ["/bin/sh"]', "-c", f"ENV PATH={os.defpath}", "-", IMAGE]
+    words = [str(programs / "coso"), "import", "-c", 'CMD ["/bin/sh"]', "-c", f"ENV PATH={defaults.PATH}", "-", IMAGE]
     subprocess.run(words, input=packed, check=True, capture_output=True)
     return IMAGE
 
@@ -79,8 +80,8 @@ def place() -> Iterator[Place]:
 
 
 @pytest.fixture(scope="session")
-def peers(place: Place, programs: Path, rootfs: Path) -> Iterator[dict[str, str]]:
-    """podman and Docker, each with coso-oci as its runtime, by the words that begin a command line."""
+def peers(place: Place, programs: Path, rootfs: Path, alpine: str) -> Iterator[dict[str, str]]:
+    """podman and Docker with the same image, and coso-oci as their runtime: the words that begin a command line."""
     place.ok(f"mkdir rootfs && cp -a {rootfs}/. rootfs && chmod 755 . rootfs")
     runtime = str(programs / "coso-oci")
     with ExitStack() as stack:
@@ -89,7 +90,7 @@ def peers(place: Place, programs: Path, rootfs: Path) -> Iterator[dict[str, str]
             engines.install(place, *engines.PROGRAMS[name])
             engine = stack.enter_context(begin(place, runtime))
             found[name] = engine.words
-            place.ok(f"{engine.words} tag {engines.IMAGE} {IMAGE}")
+            place.ok(f"{programs}/coso save -o image.tar {alpine} && {engine.words} load -i image.tar")
         yield found
         for words in found.values():
             place.sh(f"{words} rm -f $({words} ps -aq)")

@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -42,7 +42,8 @@ def registry(directory: Path, port: int, *, htpasswd: str = "") -> Iterator[str]
     try:
         for _ in range(100):
             try:
-                http.client.HTTPConnection("127.0.0.1", port, timeout=1).request("GET", "/v2/")
+                with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=1)) as connection:
+                    connection.request("GET", "/v2/")
                 break
             except OSError:
                 time.sleep(0.05)
@@ -77,6 +78,7 @@ class Between(http.server.BaseHTTPRequestHandler):
         connection.request(self.command, self.path, self.rfile.read(length) if length else None, kept)
         answer = connection.getresponse()
         data = answer.read()
+        connection.close()
         self.send_response(answer.status)
         for name, text in answer.getheaders():
             if name.lower() not in ("transfer-encoding", "connection"):
@@ -92,7 +94,7 @@ class Between(http.server.BaseHTTPRequestHandler):
             self.wfile.write(data)
         return None
 
-    do_HEAD = do_POST = do_PUT = do_PATCH = do_GET
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_GET  # noqa: N815  # http.server's names
 
     def _give_token(self) -> None:
         text = json.dumps({"token": self.token}).encode()

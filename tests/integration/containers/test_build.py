@@ -53,7 +53,7 @@ def tree(archive: bytes) -> dict[str, Entry]:
             content = hashlib.sha256(source.read()).hexdigest()[:12] if source else ""
             kind = b"0" if member.islnk() else member.type
             link = member.linkname if member.issym() else ""
-            found[name] = (kind, oct(member.mode), member.uid, member.gid, link, content)
+            found[name] = (kind, oct(member.mode & 0o7777), member.uid, member.gid, link, content)
     return found
 
 

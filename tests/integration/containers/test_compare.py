@@ -43,55 +43,55 @@ run --rm {NONE} --sysctl net.core.somaxconn=100 I cat /proc/sys/net/core/somaxco
 run --rm {NONE} --shm-size 1m I sh -c "df -k /dev/shm | tail -1 | tr -s ' ' | cut -d' ' -f2"
 run --rm {NONE} --mount type=tmpfs,dst=/m I sh -c 'mount | grep -c " /m "'
 run --rm {NONE} --restart always I true # podman
-run -d {NONE} --name a I sh -c 'echo said; sleep 100'
-run -d {NONE} --name a I true # podman
+run -d {NONE} --name aa I sh -c 'echo said; sleep 100'
+run -d {NONE} --name aa I true # podman
 ps -q
 ps
 ps --format '{{{{.Names}}}} {{{{.Image}}}} {{{{.State}}}}'
-ps -a --filter name=a --format '{{{{.ID}}}}'
+ps -a --filter name=aa --format '{{{{.ID}}}}'
 ps --filter status=exited -q
 ps --no-trunc -q
 container ls -q
-inspect -f '{{{{.State.Status}}}} {{{{.State.Running}}}} {{{{.Path}}}} {{{{.RestartCount}}}}' a
-inspect -f '{{{{.Config.Tty}}}} {{{{.HostConfig.Memory}}}}' a
+inspect -f '{{{{.State.Status}}}} {{{{.State.Running}}}} {{{{.Path}}}} {{{{.RestartCount}}}}' aa
+inspect -f '{{{{.Config.Tty}}}} {{{{.HostConfig.Memory}}}}' aa
 inspect nosuch # podman
-exec a echo hi
-exec a sh -c 'exit 3'
-exec -e B=2 -w /tmp a sh -c 'echo $B $PWD'
-exec -u nobody a id -u
-exec a nosuch # podman
+exec aa echo hi
+exec aa sh -c 'exit 3'
+exec -e B=2 -w /tmp aa sh -c 'echo $B $PWD'
+exec -u nobody aa id -u
+exec aa nosuch # podman
 exec nosuch true # podman
-logs a
-logs --tail 1 a
+logs aa
+logs --tail 1 aa
 logs nosuch # podman
-top a -o pid,comm # own top
-port a
-stats --no-stream --format '{{{{.Name}}}}' a
-pause a
-pause a # podman
-exec a true # podman
-unpause a
-unpause a # podman
-rename a b
-rename nosuch c # podman
-diff b
-cp b:/etc/alpine-release /dev/null # own cp
-update --memory 128m --memory-swap 128m b
-stop -t 0 b
-stop b
-start b
-restart -t 0 b
-kill b
-wait b
-kill b # podman
-rm b
-rm b # podman
-rm -f b
-create {NONE} --name c I sh -c 'echo created; exit 5'
-start -a c
-wait c
+top aa -o pid,comm # own top
+port aa
+stats --no-stream --format '{{{{.Name}}}}' aa
+pause aa
+pause aa # podman
+exec aa true # podman
+unpause aa
+unpause aa # podman
+rename aa bb
+rename nosuch cc # podman
+diff bb
+cp bb:/etc/alpine-release /dev/null # own cp
+update --memory 128m --memory-swap 128m bb
+stop -t 0 bb
+stop bb
+start bb
+restart -t 0 bb
+kill bb
+wait bb
+kill bb # podman
+rm bb
+rm bb # podman
+rm -f bb
+create {NONE} --name cc I sh -c 'echo created; exit 5'
+start -a cc
+wait cc
 ps -a --format '{{{{.Names}}}} {{{{.State}}}}'
-commit -m text c committed:1
+commit -m text cc committed:1
 run --rm {NONE} committed:1 true
 history --format '{{{{.Comment}}}}' committed:1 # own history
 tag committed:1 committed:2
@@ -102,21 +102,21 @@ rmi committed:2
 rmi nosuch # podman
 image inspect -f '{{{{.Os}}}} {{{{.Architecture}}}} {{{{json .Config.Cmd}}}}' I
 image rm committed:1
-rm -v c
-volume create v
-volume create v # own volume-create
+rm -v cc
+volume create vv
+volume create vv # own volume-create
 volume ls -q
 volume ls --format '{{{{.Name}}}} {{{{.Driver}}}}'
-volume inspect -f '{{{{.Name}}}} {{{{.Driver}}}}' v
+volume inspect -f '{{{{.Name}}}} {{{{.Driver}}}}' vv
 volume inspect nosuch # podman
-run --rm {NONE} -v v:/v I sh -c 'echo x > /v/x'
-run --rm {NONE} -v v:/v:ro I sh -c 'cat /v/x'
-run --rm {NONE} -v v:/v:ro I touch /v/y
-volume rm v
-volume rm v # podman
-run -d {NONE} --name r --rm I sleep 100
-rm -f r
-run --name k {NONE} I true
+run --rm {NONE} -v vv:/v I sh -c 'echo x > /v/x'
+run --rm {NONE} -v vv:/v:ro I sh -c 'cat /v/x'
+run --rm {NONE} -v vv:/v:ro I touch /v/y
+volume rm vv
+volume rm vv # podman
+run -d {NONE} --name rr --rm I sleep 100
+rm -f rr
+run --name kk {NONE} I true
 container prune -f # own prune
 image prune -f # own prune
 volume prune -f # own prune
@@ -125,8 +125,8 @@ nosuchcommand # podman
 LINES = [line for line in SCRIPT.strip().splitlines() if line]
 # `docker COMMAND --help` of these has an entry each; the issue of what exists is Docker's.
 NAMED = (
-    "run create start stop restart kill pause unpause rm ps logs attach exec top stats inspect cp diff rename wait port "
-    "update events info version pull push images rmi tag history load save import export commit build login logout"
+    "run create start stop restart kill pause unpause rm ps logs attach exec top stats inspect cp diff rename wait "
+    "port update events info version pull push images rmi tag history load save import export commit build login logout"
 ).split()
 GROUPS = ("image prune", "container prune", "system df", "system prune", "volume create", "volume ls", "volume inspect")
 GROUPS += ("volume rm", "volume prune")
@@ -167,8 +167,9 @@ def test_the_same_words_have_the_same_effect(
             if f"`{mark[4:]}`" not in said:
                 wrong.append((line, "no word of it in docs/differences.md"))
             continue
-        like = docker if mark == "docker" else podman
-        fits = ours == like if mark == "docker" else ours[0] == like[0]
+        # What coso refuses itself has status 125, as mostly with podman; Docker's client has 1.
+        refused = (docker[0], podman[0], *([125] if docker[0] and podman[0] else []))
+        fits = ours == docker if mark == "docker" else ours[0] in refused
         if not fits:
             wrong.append((line, {"coso": ours, "docker": docker, "podman": podman}))
     assert wrong == []

@@ -242,17 +242,18 @@ def test_limits_are_changed_while_it_runs(c: Coso) -> None:
     ok(c("update", "--memory", "96m", "--memory-swap", "96m", "--pids-limit", "50", "a"))
     shown = ok(c("inspect", "-f", "{{.HostConfig.Memory}} {{.HostConfig.PidsLimit}}", "a"))
     assert shown == f"{96 << 20} 50"
-    assert (
-        ok(c("exec", "a", "sh", "-c", "cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null")) == "50"
-    )
+    line = "cat /sys/fs/cgroup/pids/pids.max /sys/fs/cgroup/pids.max 2>/dev/null || true"
+    assert ok(c("exec", "a", "sh", "-c", line)) == "50"
     row = json.loads(ok(c("stats", "--no-stream", "--format", "json", "a")))
     assert row["MemUsage"].endswith("/ 96MiB")
 
 
 def test_events_tell_what_has_happened(c: Coso) -> None:
-    ok(c("run", "--name", "e", "--network", "none", "I", "true"))
-    ok(c("rm", "e"))
-    told = ok(c("events", "--since", "1m", "--until", "0s", "--filter", "container=e", "--format", "{{.Action}}"))
+    ok(c("run", "--name", "eventful", "--network", "none", "I", "true"))
+    ok(c("rm", "eventful"))
+    told = ok(
+        c("events", "--since", "1m", "--until", "0s", "--filter", "container=eventful", "--format", "{{.Action}}")
+    )
     assert told.split() == ["create", "start", "die", "destroy"]
 
 
@@ -343,6 +344,7 @@ def test_the_machines_own_tree_is_a_root_only_when_asked_for(c: Coso) -> None:
 
 
 def test_nonsense_is_refused_in_a_sentence(c: Coso) -> None:
+    ok(c("create", "--network", "none", "I"))
     for words in (
         ("run", "--restart", "sometimes", "I"),
         ("run", "-d", "--rm", "--restart", "always", "I"),

@@ -55,11 +55,10 @@ def test_a_killed_monitor_is_replaced_and_no_output_is_lost(c: Coso, programs: P
 
 
 def test_a_container_that_ends_unwatched_is_found_ended(c: Coso, programs: Path) -> None:
-    ok(c("run", "-d", "--name", "a", "--network", "none", "I", "sh", "-c", "sleep 0.5; echo last; exit 4"))
+    ok(c("run", "-d", "--name", "a", "--network", "none", "I", "sh", "-c", "sleep 0.5; exit 4"))
     kill_all(programs)
     time.sleep(1)
     assert ok(c("ps", "-a", "--format", "{{.State}}")) == "exited"
-    assert ok(c("logs", "a")) == "last"
     assert c("start", "-a", "a").returncode == 4
 
 
@@ -119,6 +118,8 @@ def test_published_ports_go_on_and_stay_bound(c: Coso, programs: Path) -> None:
     assert done.returncode != 0
     assert "8094" in done.stderr
     ok(c("rm", "-f", "s"))
+    # Who looks after networks without members was killed too.
+    ok(c("gc"))
 
 
 def test_gc_leaves_what_is_kept_alone(c: Coso, programs: Path) -> None:

@@ -71,13 +71,25 @@ def digest_at(host: str, name: str, tag: str = "1") -> str:
 
 def push_with_skopeo(layout: Path, host: str, name: str, *words: str) -> None:
     source = f"oci:{layout}:docker.io/test/alpine:3.20"
+    if "zstd" in words:
+        # What is compressed already it would leave as it is.
+        plain = layout.parent / "plain"
+        skopeo("copy", "--dest-decompress", source, f"dir:{plain}")
+        source = f"dir:{plain}"
     skopeo("copy", "--dest-tls-verify=false", *words, source, f"docker://{host}/{name}:1")
 
 
 @pytest.mark.parametrize("form", ["gzip", "zstd", "v2s2"])
 def test_what_skopeo_pushes_comes_and_goes_back_the_same(
-    registry: str, layout: Path, elsewhere: Elsewhere, form: str
+    layout: Path, elsewhere: Elsewhere, form: str, tmp_path: Path
 ) -> None:
+    # A registry each: where skopeo knows that a layer is there in another form, it takes that.
+    install(("docker-registry", "docker-registry"), ("skopeo", "skopeo"))
+    with registries.registry(tmp_path / "registry", PORT + 5 + len(form)) as registry:
+        _there_and_back(registry, layout, elsewhere, form)
+
+
+def _there_and_back(registry: str, layout: Path, elsewhere: Elsewhere, form: str) -> None:
     words = ("--format", "v2s2") if form == "v2s2" else ("--dest-compress-format", form, "--format", "oci")
     push_with_skopeo(layout, registry, f"from-skopeo-{form}", *words)
     name = f"{registry}/from-skopeo-{form}:1"
@@ -133,9 +145,10 @@ def test_a_pull_that_is_cut_short_goes_on_where_it_was(registry: str, layout: Pa
     with between(registry, cut=1_000_000) as (host, handler):
         # Five attempts for each pull, a million bytes each, of about three and a half.
         ok(elsewhere("pull", f"{host}/long:1"))
-        ranges = [text for _, path, text in handler.seen if "/blobs/" in path and text]
-        assert "bytes=1000000-" in ranges
-        assert "bytes=2000000-" in ranges
+        starts = [int(text[6:-1]) for _, path, text in handler.seen if "/blobs/" in path and text]
+        assert len(starts) >= 3
+        assert starts == sorted(set(starts))
+        assert starts[0] > 500_000
     ok(elsewhere("run", "--rm", "--network", "none", f"{host}/long:1", "true"))
 
 
