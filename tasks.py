@@ -175,6 +175,13 @@ def bench_network(context: Context, runs: int = 30, members: int = 250, containe
     context.run(f"{shlex.quote(sys.executable)} -m benchmarks.network {words}", env=dict(os.environ))
 
 
+@task(help={"runs": "runs of each case (default 20)", "containers": "containers in the background (default 100)"})
+def bench_containers(context: Context, runs: int = 20, containers: int = 100) -> None:
+    """Compare containers with podman's and Docker's: run --rm, and a hundred in the background."""
+    words = f"--runs {int(runs)} --containers {int(containers)}"
+    context.run(f"{shlex.quote(sys.executable)} -m benchmarks.containers {words}", env=dict(os.environ))
+
+
 @task(help={"runs": "runs of each case (default 20)"})
 def bench(context: Context, runs: int = 20) -> None:
     """Compare the start of a container with crun and runc, installed from Debian where missing."""

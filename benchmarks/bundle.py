@@ -19,14 +19,14 @@ MAPPING = {"containerID": 0, "hostID": 0x70000000, "size": 65536}
 DENIED = [name for name, opened_by in seccomp.DENIED if f"CAP_{opened_by}" not in CAPABILITIES]
 
 
-def write(directory: Path, rootfs: Path) -> None:
-    """Write config.json for `/bin/true` on a rootfs, in seven namespaces, with Docker's capabilities and a filter."""
+def write(directory: Path, rootfs: Path, args: tuple[str, ...] = ("/bin/true",)) -> None:
+    """Write config.json for a command on a rootfs, in seven namespaces, with Docker's capabilities and a filter."""
     sets = ("bounding", "effective", "permitted")
     config: dict[str, Any] = {
         "ociVersion": "1.0.2",
         "process": {
             "user": {"uid": 0, "gid": 0},
-            "args": ["/bin/true"],
+            "args": list(args),
             "env": [f"PATH={PATH}"],
             "cwd": "/",
             "capabilities": {name: list(CAPABILITIES) for name in sets},

@@ -31,6 +31,23 @@ def release(who: str, name: str = "", *, remove_link: bool = False) -> list[Memb
     return mine
 
 
+def release_beside(who: str) -> None:
+    """As `release`, in a process that nobody waits for: to forget who was allowed to speak takes the kernel 10 ms.
+
+    What that process does not come to do, is done by the next one that finds
+    the owner dead.
+    """
+    if not member.of(who):
+        return
+    if os.fork():
+        return
+    try:
+        _detach(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+        release(who)
+    finally:
+        os._exit(0)
+
+
 def release_pid(pid: int) -> bool:
     """End the connections of a process that had this number and has ended; whether it had any. Raises CosoError."""
     found = {one.owner for one in member.dead() if owner.pid_of(one.owner) == pid}

@@ -39,13 +39,21 @@ class Journal:
         os.lseek(self._fd, 0, os.SEEK_END)
         os.write(self._fd, f"{quickjson.dumps(record)}\n".encode())
 
-    def undo(self, *, keep: bool = False) -> list[str]:
+    @property
+    def records(self) -> list[Record]:
+        """What is written down."""
+        return list(self._records)
+
+    def undo(self, *, keep: bool = False, skip: str = "") -> list[str]:
         """Undo everything, last change first, and remove the journal; return what could not be undone.
 
         With anything left, the journal stays for `coso gc`; with `keep`, for the caller, and locked.
+        Changes of the kind `skip` are seen to by somebody else.
         """
         failures: list[str] = []
         for kind, *words in reversed(self._records):
+            if kind == skip:
+                continue
             # What may still be in use is not given away, nor emptied under a mount that would not go.
             if failures and kind in ("remove-tree", "remove-link"):
                 continue

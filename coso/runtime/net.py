@@ -30,6 +30,7 @@ SIOCGIFFLAGS, SIOCSIFFLAGS, IFF_UP = 0x8913, 0x8914, 1
 LOCALHOST = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 
 # A value of `-network` that is a CNI configuration, not a program.
+RELEASE = "release-network"
 CNI_SUFFIXES = (".conflist", ".conf", ".json")
 
 
@@ -64,7 +65,7 @@ def check_helper(path: str, words: tuple[str, ...] = ()) -> None:
 def attach(container: Container) -> None:
     """Let the helper connect the container."""
     helper, pid = container.spec.network, container.pid
-    record = ("release-network", helper, str(pid), str(start_time(pid)), container.id)
+    record = (RELEASE, helper, str(pid), str(start_time(pid)), container.id)
     container.journal.record(*record, *container.spec.network_words)
     words = container.spec.network_words
     if helper.endswith(CNI_SUFFIXES):
@@ -105,6 +106,20 @@ def release(helper: str, pid: int, started: int, container: str = "", words: tup
         from cosonet import release as cosonet
 
         cosonet.release(owner.of_process(pid, started))
+
+
+def release_beside(container: Container) -> bool:
+    """Have the bundled helper's release done by another process; False where there is nothing of it to do."""
+    if container.spec.limited or not container.pid or not is_bundled(container.spec.network):
+        return False
+    from cosonet import owner
+    from cosonet import release as cosonet
+
+    for kind, *words in container.journal.records:
+        if kind == RELEASE:
+            cosonet.release_beside(owner.of_process(int(words[1]), int(words[2])))
+            return True
+    return False
 
 
 def is_bundled(path: str) -> bool:

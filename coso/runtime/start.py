@@ -218,7 +218,8 @@ def explained(container: Container, failure: steps.FailedStep | OSError) -> Coso
 def end(container: Container) -> None:
     """Undo everything; what cannot be undone is said, and stays recorded for `coso gc`."""
     close(container)
-    for failure in container.journal.undo():
+    beside = net.release_beside(container)
+    for failure in container.journal.undo(skip=net.RELEASE if beside else ""):
         sys.stderr.write(f"coso: not undone: {failure}; `coso gc` will try again\n")
     net.leave(container)
 
