@@ -49,7 +49,8 @@ def parse(table: tuple[Option, ...], words: list[str], program: str, *, anywhere
     With `anywhere`, options may follow other words too.
     """
     by_name = {option.name: option for option in table}
-    by_letter = {option.letter: option for option in table if option.letter}
+    # Of two the first has the letter: `-h` is a host name where there is one, else help.
+    by_letter = {option.letter: option for option in reversed(table) if option.letter}
     found: dict[str, list[str]] = {}
     rest: list[str] = []
     place = 0

@@ -75,6 +75,8 @@ TABLE: tuple[tuple[str, str, str, str], ...] = (
     ("This machine", "verify", "verify:main", "prove that a container is isolated"),
     ("This machine", "oci", "oci:main", "the OCI runtime command line (coso-oci), for engines"),
     ("This machine", "gc", "gc:main", "take back what killed processes left behind"),
+    ("This machine", "completion", "documents:completion", "print completions for bash, zsh or fish"),
+    ("This machine", "man", "documents:man", "write the manual pages"),
     ("This machine", "version", "version:main", "the version of coso and of what it stands on"),
 )
 # `docker container stop` is `docker stop`, and so on.

@@ -8,6 +8,7 @@ import sys
 from coso.cli.options import OPTIONS
 from coso.cli.sources import source_and_command
 from coso.errors import UsageError
+from coso.flags import HELP as HELP_OPTION
 from coso.flags import Words, parse, usage
 from coso.runtime.start import run
 from coso.spec import Joined
@@ -38,7 +39,7 @@ NAMESPACES = {"network": "net", "pid": "pid", "ipc": "ipc"}
 
 def main(words: list[str]) -> int:
     """Run a container and return its exit status."""
-    given = parse(OPTIONS, words, "coso run")
+    given = parse((*OPTIONS, HELP_OPTION), words, "coso run")
     if given.on("help"):
         sys.stdout.write(HELP + usage(OPTIONS) + "\n")
         return 0
