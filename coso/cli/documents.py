@@ -167,7 +167,8 @@ def man(words: list[str]) -> int:
 
 def _roff(text: str) -> str:
     """Text as roff takes it: no line may begin with a request, no backslash or hyphen with a meaning of its own."""
-    text = text.replace("\\", "\\e").replace("-", "\\-")
+    text = text.replace("\\", "\\e").replace("-", "\\-").replace("…", "...")
+    text = "".join(letter if letter.isascii() else f"\\[u{ord(letter):04X}]" for letter in text)
     return "\n".join(f"\\&{line}" if line.startswith((".", "'")) else line for line in text.split("\n"))
 
 
