@@ -94,8 +94,12 @@ TABLE += (
 )
 PATHS = {name: path for _, name, path, _ in TABLE}
 ABOVE = {name.partition(" ")[0] for name in PATHS if " " in name}
-# What touches what containers' users have made: an ordinary user does that as root of a user namespace.
-AS_USER = {"run", "network", "port", "verify", "oci", "gc", "version", "login", "logout", "completion", "man"}
+# What an ordinary user does as such. What touches files that containers' users have made is done as root of a user
+# namespace; but from there other containers' namespaces cannot be entered, nor their processes be signalled.
+AS_USER = set(
+    "run create start stop restart kill pause unpause rm rename wait ps logs attach exec top stats inspect cp export "
+    "update port network verify oci gc events info version login logout completion man df".split()
+)
 
 
 def find(words: list[str]) -> tuple[str, list[str]]:

@@ -75,9 +75,12 @@ def _take_rights(name: str) -> None:
     from coso.cli.commands import AS_USER
     from coso.kernel.process import is_limited
 
-    if name.partition(" ")[0] not in AS_USER and is_limited():
+    if name.rpartition(" ")[2] not in AS_USER and is_limited() and os.geteuid() != 0:
+        from coso.engine.adopt import adopt
         from coso.runtime import rootless
 
+        # A monitor must not be made in there: it starts what joins the container from outside.
+        adopt()
         rootless.become_root()
 
 

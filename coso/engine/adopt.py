@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from coso.engine import launching, record, zygote
+from coso.kernel.process import is_limited
 from coso.runtime import journal
 from coso.state import JOURNALS
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 def adopt() -> list[str]:
     """Look for containers without a monitor, and have them adopted; which they were. Raises CosoError."""
+    if os.geteuid() == 0 and is_limited():
+        return []  # Root of a user namespace only: who entered it has looked before.
     orphans = [name for name in _journals() if journal.is_kept(name) and not record.holder_of(name)]
     # All at once, then wait for each.
     ends: list[socket] = [launching.launch(name, zygote.ADOPT) for name in orphans]

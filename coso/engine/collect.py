@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from coso.engine import record, volumes
+from coso.engine import record, sockets, volumes
 from coso.engine.adopt import adopt
 from coso.images import tidy
 from coso.runtime import journal
@@ -48,16 +48,10 @@ def _is_there(container: str) -> bool:
 
 def _answers(path: str) -> bool:
     """Whether somebody listens at a socket."""
-    from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket
-
-    end = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
-    try:
-        end.connect(path)
-        return True
-    except OSError:
-        return False
-    finally:
+    end = sockets.connect(path)
+    if end:
         end.close()
+    return end is not None
 
 
 def _half_written() -> int:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import fcntl
 import os
 import select
-from _socket import AF_UNIX, SCM_RIGHTS, SOCK_CLOEXEC, SOCK_SEQPACKET, SOL_SOCKET, socket
+from _socket import SCM_RIGHTS, SOL_SOCKET, socket
 from _struct import pack, unpack
 from time import monotonic
 
 from coso import cgroups, quickjson
-from coso.engine import events, health, logs, make, ports, record, start, zygote
+from coso.engine import events, health, logs, make, ports, record, sockets, start, zygote
 from coso.engine.streams import Streams, place_of
 from coso.errors import CosoError
 from coso.kernel.process import (
@@ -253,10 +253,7 @@ def _listen(container: str) -> int:
     path = f"{place_of(container)}/socket"
     if os.path.exists(path):
         os.unlink(path)
-    server = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
-    server.bind(path)
-    server.listen(BACKLOG)
-    return server.detach()
+    return sockets.listen(path, BACKLOG).detach()
 
 
 def _fail(deed: _Deed, told: socket | None, error: CosoError) -> None:

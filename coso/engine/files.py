@@ -31,6 +31,8 @@ def copy_from(one: Record, path: str, target: str, *, keep_owners: bool, follow:
         return
     is_directory = _is_directory(one, path)
     target_is_directory = os.path.isdir(target)
+    if os.path.exists(target) and not target_is_directory and not os.path.isfile(target):
+        raise UsageError(f"{target} is neither a file nor a directory", hint="to look at it: coso exec … cat")
     if not is_directory and target.endswith("/") and not target_is_directory:
         raise UsageError(f"{target} is no directory")
     if is_directory and os.path.lexists(target) and not target_is_directory:
@@ -277,7 +279,7 @@ def commit(one: Record, name: str, *, author: str, message: str, instructions: l
     raise_if_foreground(one)
     if not one.config.get("manifest") and one.config["layers"]:
         raise CosoError("the image of the container is not in the store")
-    frozen = pause and one.status == "running"
+    frozen = pause and one.status == "running" and bool(one.state.get("cgroup"))
     if frozen:
         from coso.engine import control
 

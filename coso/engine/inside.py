@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from coso.engine import make
 from coso.errors import CosoError
+from coso.kernel.process import is_limited
 from coso.oci import execute as oci
 from coso.oci.store import State
 from coso.value import replace
@@ -52,6 +53,8 @@ def run_inside(one: Record, words: tuple[str, ...]) -> int:
 
 def execute(one: Record, spec: Spec, process: Process, *, detach: bool) -> int:
     """Run a process in a container; its exit status, or 0 at once with `detach`. Raises CosoError."""
+    if is_limited():
+        spec = replace(spec, limited=True)
     if one.status != "running":
         raise CosoError(f"the container {one.name or one.id} is {one.status}", hint=f"coso start {one.name or one.id}")
 

@@ -6,7 +6,7 @@ import os
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket
 
 from coso import quickjson
-from coso.engine import record, zygote
+from coso.engine import record, sockets, zygote
 from coso.errors import CommandNotExecutableError, CommandNotFoundError, CosoError, StartError
 from coso.state import ENGINE, make_directories
 
@@ -66,10 +66,4 @@ def hear(end: socket) -> None:
 
 def connect(container: str) -> socket | None:
     """The socket of a container's monitor, None when there is none."""
-    end = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
-    try:
-        end.connect(f"{ENGINE}/{container}/socket")
-        return end
-    except OSError:
-        end.close()
-        return None
+    return sockets.connect(f"{ENGINE}/{container}/socket")

@@ -9,6 +9,7 @@ from coso.errors import CosoError, UsageError
 from coso.kernel.process import is_limited
 from coso.runtime import journal, running, user
 from coso.runtime.root import fill_layers
+from coso.runtime.rootless import as_root
 from coso.runtime.undo import remove_link, remove_tree
 from coso.spec import IdMapping, Joined, Root, Spec, mounts
 from coso.spec.build import labels, lines_of, spec_from
@@ -56,7 +57,9 @@ def create(given: Words, source: Source, command: tuple[str, ...]) -> str:
         found, anonymous = mounts_of(wanted, source)
         mapping = _range(given, held)
         first = mapping.host_id if mapping else 0
-        fill_layers(place, first, first)
+        # Without root, root inside is whoever this is.
+        owner, group = (first, first) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+        fill_layers(place, owner, group)
         config: Json = {
             "kept": True,
             "name": name,
@@ -256,6 +259,7 @@ def remove(one: Record) -> None:
             os.unlink(f"{one.directory}/{file}")
         except FileNotFoundError:
             continue
-    remove_tree(one.directory)
+    # An ordinary user's container has files of users that are that one's only in a user namespace.
+    as_root(lambda: remove_tree(one.directory))
     remove_link(f"{NAMES}/{one.name}", one.id)
     user.forget_range(one.id)

@@ -14,9 +14,19 @@ from coso.errors import CosoError, KernelError
 from coso.images.source import Source
 from coso.kernel import mount
 from coso.kernel.path import open_in_root
-from coso.kernel.process import CLONE_NEWNS, CLONE_NEWUSER, PR_SET_DUMPABLE, pidfd_open, prctl, setns, unshare
+from coso.kernel.process import (
+    CLONE_NEWNS,
+    CLONE_NEWUSER,
+    PR_SET_DUMPABLE,
+    is_limited,
+    pidfd_open,
+    prctl,
+    setns,
+    unshare,
+)
 from coso.runtime import user
 from coso.runtime.root import map_owners
+from coso.runtime.rootless import become_root
 from coso.spawn import SIGPIPE
 from coso.spec import IdMapping
 
@@ -112,6 +122,8 @@ def _mount(one: Record) -> None:
     from coso.runtime.namespaces import user_namespace_of
     from coso.runtime.undo import remove_tree
 
+    if is_limited():
+        become_root()
     config, place = one.config, one.directory
     layers = tuple(config["layers"]) or (".",)
     mapping = (IdMapping(0, int(config["firstId"]), user.RANGE),) if config.get("firstId") else ()
@@ -128,7 +140,7 @@ def _mount(one: Record) -> None:
     os.chdir(f"{place}/lower")
     options: dict[str, str | None] = {"lowerdir": ":".join(layers), "upperdir": f"{place}/upper"}
     options |= {"workdir": f"{place}/work", "userxattr": None}
-    if users < 0:
+    if users < 0 and not is_limited():
         del options["userxattr"]
     os.close(mount.old_mount("overlay", options, PLACE))
     os.chroot(PLACE)

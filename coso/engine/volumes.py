@@ -11,6 +11,7 @@ import os
 
 from coso import quickjson
 from coso.errors import CosoError, MissingError, UsageError
+from coso.runtime.rootless import as_root
 from coso.runtime.undo import remove_tree
 from coso.spec.mounts import Wish, check_name, volume_path
 from coso.state import VOLUMES, make_directories
@@ -95,7 +96,7 @@ def remove(name: str, *, force: bool = False) -> None:
         raise CosoError(f"the volume {name} is used by the container {', '.join(using)}", hint="remove it first")
     # First what makes it a volume: what a crash leaves then is nobody's, and gc removes it.
     os.unlink(f"{VOLUMES}/{name}/volume.json")
-    remove_tree(f"{VOLUMES}/{name}")
+    as_root(lambda: remove_tree(f"{VOLUMES}/{name}"))
 
 
 def settle(wishes: list[Wish], source: Source, mapping: IdMapping | None) -> list[Wish]:
@@ -116,7 +117,6 @@ def fill(wish: Wish, source: Source) -> None:
         return
     if wish.copy and not os.listdir(volume_path(wish.source)):
         from coso.engine.merged import copy_out
-        from coso.runtime.rootless import as_root
 
         as_root(lambda: copy_out(source, wish.destination, volume_path(wish.source)))
     _write(wish.source, {**known, "fresh": False})

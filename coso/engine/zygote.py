@@ -15,16 +15,14 @@ import os
 import select
 import sys
 from _socket import (
-    AF_UNIX,
     MSG_CMSG_CLOEXEC,
     SCM_RIGHTS,
-    SOCK_CLOEXEC,
-    SOCK_SEQPACKET,
     SOL_SOCKET,
     socket,
 )
 from _struct import pack, unpack
 
+from coso.engine import sockets
 from coso.errors import CosoError
 from coso.state import ENGINE, make_directories
 
@@ -86,13 +84,7 @@ def _send(end: socket, message: bytes, fds: tuple[int, ...] = ()) -> None:
 
 
 def _connect(which: str = "") -> socket | None:
-    end = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
-    try:
-        end.connect(path() + which)
-        return end
-    except OSError:
-        end.close()
-        return None
+    return sockets.connect(path() + which)
 
 
 def _begin() -> socket:
@@ -168,9 +160,7 @@ def _load() -> None:
 
 def _listen(place: str) -> socket:
     beside = f"{place}.{os.getpid()}"
-    server = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
-    server.bind(beside)
-    server.listen(BACKLOG)
+    server = sockets.listen(beside, BACKLOG)
     # Over one that is dead; of two that are made at once the second is found, and the first ends for want of work.
     os.rename(beside, place)
     return server

@@ -62,6 +62,15 @@ def unpack(
     return tree.size
 
 
+def _is_alone() -> bool:
+    """Whether one user alone is mapped here (user_namespaces(7))."""
+    try:
+        with open("/proc/self/uid_map") as file:
+            return sum(int(line.split()[2]) for line in file) == 1
+    except OSError:
+        return False  # In the tree of a container, whose owners are asked for.
+
+
 def _rename(member: tarfile.TarInfo, old: str, new: str) -> None:
     """Give the first component of an entry, and of what it is a hard link to, another name."""
     member.name = new + member.name.removeprefix(old)
@@ -74,7 +83,8 @@ class _Tree:
 
     def __init__(self, target: str | int, limited: bool, whiteouts: bool, owner: tuple[int, int] | None) -> None:
         self.size = 0
-        self._whiteouts, self._owner = whiteouts, owner
+        # Whoever has no subordinate ids is alone in the namespace: all of an image belongs to that one then.
+        self._whiteouts, self._owner = whiteouts, owner or ((0, 0) if limited and _is_alone() else None)
         self._limited = limited
         self._marks = OPAQUE_MARKS[1:] if limited else OPAQUE_MARKS
         opened = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if isinstance(target, str) else -1

@@ -75,7 +75,7 @@ unpause aa # podman
 rename aa bb
 rename nosuch cc # podman
 diff bb
-cp bb:/etc/alpine-release /dev/null # own cp
+cp bb:/etc/alpine-release copied # own cp
 update --memory 128m --memory-swap 128m bb
 stop -t 0 bb
 stop bb
