@@ -105,7 +105,7 @@ def become_user(container: Container) -> None:
     sets = process.capabilities
     capability.limit_bounding(capability.mask(sets.bounding))
     # Those of the image's /etc/group are nobody's wish, and where one user alone is mapped there are none.
-    wished = bool(process.user.additional_gids) or not container.spec.limited or user.may_set_groups(container.proc)
+    wished = bool(process.user.additional_gids) or not container.spec.limited or _may_set_groups()
     _set_groups(account.groups if wished else [])
     os.setresgid(account.gid, account.gid, account.gid)
     if account.uid != 0:
@@ -119,6 +119,14 @@ def become_user(container: Container) -> None:
     if container.gate is None and not container.outlives:
         # After the change of user, which clears it: the container ends with its runtime, however that ends.
         prctl(PR_SET_PDEATHSIG, SIGKILL)
+
+
+def _may_set_groups() -> bool:
+    """By the container's own /proc: the host's descriptors are closed by now. Untrue words cost nobody but itself."""
+    try:
+        return user.may_set_groups(-1)
+    except OSError:
+        return False
 
 
 def _grant(container: Container, effective: int, permitted: int, inheritable: int) -> int:
