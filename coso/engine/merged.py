@@ -113,9 +113,17 @@ def _join(one: Record) -> None:
     own = os.stat("/proc/self/ns/user").st_ino == os.stat(f"/proc/{one.pid}/ns/user").st_ino
     setns(pidfd, CLONE_NEWNS | (0 if own else CLONE_NEWUSER))
     if not own:
+        _become_root_there()
+
+
+def _become_root_there() -> None:
+    """Take user and group 0 of a user namespace that was entered."""
+    try:
         os.setgroups([])
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
+    except PermissionError:
+        pass  # Where one user alone is mapped there are no others to give up (user_namespaces(7)).
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
 
 
 def _mount(one: Record) -> None:
@@ -147,9 +155,7 @@ def _mount(one: Record) -> None:
     os.chdir("/")
     if users >= 0:
         setns(users, CLONE_NEWUSER)
-        os.setgroups([])
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
+        _become_root_there()
 
 
 def copy_out(source: Source, place: str, target: str) -> None:

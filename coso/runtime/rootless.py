@@ -34,13 +34,16 @@ def for_user(spec: Spec) -> Spec:
     """
     if os.geteuid() == 0:
         # Of a namespace: its ids are all there are, and the container's own.
-        return replace(spec, namespaces=tuple(name for name in spec.namespaces if name != "user"))
+        with open("/proc/self/gid_map") as file:
+            groups = sum(int(line.split()[2]) for line in file)
+        return _as_mapped(replace(spec, namespaces=tuple(name for name in spec.namespaces if name != "user")), groups)
     if "user" not in spec.namespaces:
         raise PrivilegeError("--userns=host needs root", hint="leave it out, or run coso with sudo")
     if spec.joined:
         raise PrivilegeError("--network container:NAME needs root", hint="run coso with sudo")
     uids, gids = _own_ids("/etc/subuid", os.geteuid()), _own_ids("/etc/subgid", os.getegid())
-    return _as_mapped(replace(spec, uid_mappings=uids, gid_mappings=gids))
+    found = replace(spec, uid_mappings=uids, gid_mappings=gids)
+    return _as_mapped(found, sum(item.size for item in gids))
 
 
 def _own_ids(file: str, own: int) -> tuple[IdMapping, ...]:
@@ -67,9 +70,8 @@ def _own_ids(file: str, own: int) -> tuple[IdMapping, ...]:
     return alone
 
 
-def _as_mapped(spec: Spec) -> Spec:
+def _as_mapped(spec: Spec, groups: int) -> Spec:
     """Leave out what names groups that are not there: ptys of group tty, ping for all."""
-    groups = sum(item.size for item in spec.gid_mappings)
     mounts = tuple(
         replace(item, options=tuple(option for option in item.options if option != f"gid={TTY}" or groups > TTY))
         for item in spec.mounts
