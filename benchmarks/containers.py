@@ -187,7 +187,7 @@ def _series(name: str, count: int, start: Callable[[int], float], beside: re.Pat
 
 
 def _beside(name: str) -> re.Pattern[str]:
-    patterns = {"coso": re.escape(f"{SCRATCH}/coso"), "podman": "conmon", "docker": "containerd-shim"}
+    patterns = {"coso": "coso-zygote", "podman": "conmon", "docker": "containerd-shim"}
     return re.compile(patterns[name])
 
 
@@ -197,7 +197,7 @@ def _memory(wanted: re.Pattern[str]) -> int:
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if wanted.search(words.partition(" run ")[0] if "coso" in words else words.split(" ")[0]):
+            if wanted.search(words if "coso" in words else words.split(" ")[0]):
                 found = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
                 whole += int(found[1]) if found else 0
         except OSError:

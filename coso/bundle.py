@@ -82,6 +82,11 @@ def use(program: str = "coso") -> bool:
     return True
 
 
+def forget() -> None:
+    """Give up the bundle in use, once all that is wanted of it is loaded: it takes a megabyte."""
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, Finder)]
+
+
 def write(program: str = "coso") -> None:
     """Put what this start has loaded into a program's bundle, as far as one may write there."""
     if not os.access(DIRECTORY if os.path.isdir(DIRECTORY) else os.path.dirname(DIRECTORY), os.W_OK):

@@ -22,6 +22,7 @@ from _socket import (
 )
 from _struct import pack, unpack
 
+from coso import bundle
 from coso.engine import sockets
 from coso.errors import CosoError
 from coso.state import ENGINE, make_directories
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 START, ADOPT = b"s", b"a"
 HOLD, GIVE, FORGET = b"h", b"g", b"f"
 TERMINALS = "-terminals"
+NAME = "coso-zygote"
 IDLE_SECONDS = 2
 BACKLOG = 256
 MOST_DESCRIPTORS = 1 << 16
@@ -88,31 +90,32 @@ def _connect(which: str = "") -> socket | None:
 
 
 def _begin() -> socket:
-    """Fork the zygote, wait until it listens, and connect. Raises CosoError."""
+    """Start the zygote, wait until it listens, and connect. Raises CosoError.
+
+    In a fresh interpreter: what this command has loaded and thrown away again
+    would be in every monitor.
+    """
     reading, writing = os.pipe2(os.O_CLOEXEC)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.close(reading)
-            if os.fork() == 0:
-                _become(writing)
-        finally:
-            os._exit(0)
+    os.set_inheritable(writing, True)
+    packages = [place for place in sys.path if place]
+    code = f"import sys; sys.path[:] = {packages!r}; from coso import bundle; bundle.use(); "
+    code += f"from coso.engine import zygote; zygote.become({writing})"
+    words = [os.path.realpath(sys.executable), "-IS", "-c", code, NAME]
+    pid = os.posix_spawn(words[0], words, os.environ, setsid=True)
     os.close(writing)
-    os.waitpid(child, 0)
     said = os.read(reading, 1)
     os.close(reading)
     end = _connect()
     if end is None:
+        os.waitpid(pid, os.WNOHANG)
         raise CosoError("the process that monitors are forked from could not be made", cause=f"it said {said!r}")
     return end
 
 
 def detach(kept: int) -> None:
     """Leave whoever started this process: no terminal, no directory, no descriptor of it but one."""
-    os.setsid()
+    if os.getsid(0) != os.getpid():
+        os.setsid()
     os.chdir("/")
     os.umask(0o077)
     null = os.open("/dev/null", os.O_RDWR)
@@ -138,11 +141,12 @@ def become_monitor(conversation: socket) -> NoReturn:
         os._exit(0)
 
 
-def _become(ready: int) -> NoReturn:
-    """Detach from whoever started it, load everything, and serve."""
+def become(ready: int) -> NoReturn:
+    """Detach from whoever started this process, load everything, and serve."""
     try:
         detach(ready)
         _load()
+        bundle.forget()
         # What is here now is never looked at by the collector: looking would copy it into every monitor.
         gc.disable()
         gc.collect()

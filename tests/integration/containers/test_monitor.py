@@ -26,7 +26,7 @@ def of_coso(programs: Path) -> list[int]:
         except OSError:
             continue
         # A command of a container may well have inherited nothing of it.
-        if any(word == f"{programs}/coso".encode() for word in words[:4]):
+        if b"coso-zygote" in words or any(word == f"{programs}/coso".encode() for word in words[:4]):
             found.append(int(pid))
     return found
 
