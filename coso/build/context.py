@@ -136,7 +136,9 @@ def digest(tree: Tree, found: list[Found]) -> str:
     known = sha256()
     for source in found:
         if not source.inside:
-            fd = _open(tree, source.path, os.O_RDONLY)
+            if not stat.S_ISREG(source.about.st_mode):
+                raise UsageError(f"{source.path} is neither a file nor a directory")
+            fd = _open(tree, source.path, os.O_RDONLY | os.O_NONBLOCK)
             known.update(_line(os.path.basename(source.path), source.about))
             _hash_file(known.update, fd)
             continue

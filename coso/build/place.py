@@ -101,7 +101,8 @@ def _make_one(directory: int, name: str) -> None:
     try:
         os.mkdir(name, 0o755, dir_fd=directory)
     except FileExistsError:
-        if not stat.S_ISDIR(os.stat(name, dir_fd=directory).st_mode):
+        # A link to a directory is none: of whose tree would that be?
+        if not stat.S_ISDIR(os.lstat(name, dir_fd=directory).st_mode):
             raise CosoError(f"{name} is there already, and is no directory") from None
 
 
@@ -122,7 +123,9 @@ def _copy_file(tree: Tree, source: Found, root: int, target: str, wish: Wish) ->
     directory = open_in_root(root, above, DIRECTORY)
     try:
         _make_way(directory, base)
-        reading = open_in_root(tree.root, source.path, os.O_RDONLY)
+        if not stat.S_ISREG(source.about.st_mode):
+            raise UsageError(f"{source.path} is neither a file nor a directory")
+        reading = open_in_root(tree.root, source.path, os.O_RDONLY | os.O_NONBLOCK)
         try:
             _write(reading, directory, base)
         finally:
@@ -161,8 +164,13 @@ def _write(reading: int, directory: int, base: str) -> None:
 
 def _dress(directory: int, base: str, about: os.stat_result, wish: Wish) -> None:
     os.chown(base, *wish.owner, dir_fd=directory, follow_symlinks=False)
-    if not stat.S_ISLNK(about.st_mode):
-        mode = stat.S_IMODE(about.st_mode) if wish.mode is None else wish.mode
+    mode = stat.S_IMODE(about.st_mode) if wish.mode is None else wish.mode
+    if stat.S_ISDIR(about.st_mode):
+        # It may have been there before: by descriptor, so that no link is followed.
+        fd = os.open(base, DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        os.fchmod(fd, mode)
+        os.close(fd)
+    elif not stat.S_ISLNK(about.st_mode):
         os.chmod(base, mode, dir_fd=directory)
     seconds = about.st_mtime_ns if wish.clamp is None else min(about.st_mtime_ns, wish.clamp * 1_000_000_000)
     os.utime(base, ns=(seconds, seconds), dir_fd=directory, follow_symlinks=False)
@@ -170,7 +178,7 @@ def _dress(directory: int, base: str, about: os.stat_result, wish: Wish) -> None
 
 def _is_archive(tree: Tree, source: Found) -> bool:
     """Whether a file is an archive that ADD unpacks: told by what it holds, not by its name."""
-    fd = open_in_root(tree.root, source.path, os.O_RDONLY)
+    fd = open_in_root(tree.root, source.path, os.O_RDONLY | os.O_NONBLOCK)
     with os.fdopen(fd, "rb") as file:
         try:
             with tarfile.open(fileobj=file) as tar:

@@ -34,6 +34,7 @@ class Command:
     given: dict[str, str]
     options: dict[str, list[str]]
     secrets: dict[str, str]
+    quiet: bool = False
 
 
 def carry_out(
@@ -58,7 +59,7 @@ def carry_out(
             raise wanted.instruction.wrong(
                 "--security=insecure is not offered", "nothing is built with the host's rights"
             )
-        return tree.run(diff_ids, args, settings, options, tuple(mounts), clamp=clamp)
+        return tree.run(diff_ids, args, settings, options, tuple(mounts), clamp=clamp, quiet=wanted.quiet)
     except CosoError as error:
         if error.message.startswith("line "):
             raise
@@ -122,6 +123,20 @@ def _mount(text: str, wanted: Command, place: str, files: Tree, layers_of: Calla
     source = _source(fields, place, files, layers_of)
     # What is written there is thrown away with the copy, when rw is asked for; never is it the context itself.
     return Mount(target, "bind", source, ("bind", "idmap", *(() if "rw" in fields else ("rro",))))
+
+
+def shown(instruction: Instruction, files: Tree, layers_of: Callable[[str], list[str]]) -> str:
+    """A hash of what the bind mounts of a RUN show."""
+    known = []
+    for text in [text for name, text in instruction.flags if name == "mount"]:
+        fields = dict(part.partition("=")[::2] for part in text.split(","))
+        if fields.get("type", "bind") != "bind":
+            continue
+        if of := fields.get("from"):
+            known += layers_of(of)
+        else:
+            known.append(context.digest(files, context.find(files, fields.get("source") or fields.get("src") or "/")))
+    return "\0".join(known)
 
 
 def _cache(fields: dict[str, str], target: str, *, readonly: bool) -> Mount:

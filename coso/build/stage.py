@@ -46,6 +46,7 @@ class Wishes:
     uses_cache: bool
     fetch: Callable[[str], store.Image]
     tell: Callable[[str], None]
+    quiet: bool = False
 
 
 class Stage:
@@ -74,7 +75,7 @@ class Stage:
             self.settings, self.config = copy.deepcopy(other.settings), copy.deepcopy(other.config)
             self.key = other.key
         elif base == "scratch":
-            self.key = cache.key_of("scratch")
+            self.key = cache.key_of("scratch", str(self.wishes.clamp))
         else:
             self._take_image(self.wishes.fetch(base))
         self.settings.pop("_cmd_is_own", None)
@@ -87,7 +88,7 @@ class Stage:
         kept = ("architecture", "os", "variant", "author")
         self.config = {name: image.config[name] for name in kept if name in image.config}
         self.history = list(image.config.get("history") or [])
-        self.key = cache.key_of("image", image.id)
+        self.key = cache.key_of("image", image.id, str(self.wishes.clamp))
 
     def finish(self) -> str:
         """Write the image into the store; the digest of its manifest."""
@@ -199,12 +200,14 @@ class Stage:
     def _run(self, instruction: Instruction) -> None:
         self._check_flags(instruction, "mount", "network", "security")
         given = {name: self.wishes.arguments[name] for name in PREDEFINED if name in self.wishes.arguments}
+        about = self.wishes
         wanted = run.Command(
-            instruction, self.settings, self._arguments, given, self.wishes.options, self.wishes.secrets
+            instruction, self.settings, self._arguments, given, about.options, about.secrets, about.quiet
         )
         documents = "".join(item.text for item in instruction.documents)
         arguments = "\0".join(f"{name}={text}" for name, text in sorted(self._arguments.items()))
-        key = cache.key_of(self.key, instruction.original, documents, arguments)
+        shown = run.shown(instruction, self.wishes.context, self.layers_of)
+        key = cache.key_of(self.key, instruction.original, documents, arguments, shown)
         clamp = self.wishes.clamp
         self._layer(
             instruction, key, lambda: run.carry_out(wanted, self.diff_ids, self.wishes.context, self.layers_of, clamp)

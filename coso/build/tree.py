@@ -15,7 +15,7 @@ from coso.kernel.path import open_in_root
 from coso.kernel.process import CLONE_NEWNS, is_limited, unshare
 from coso.runtime import journal, start, user
 from coso.runtime.root import ETC_FILES, fill_layers
-from coso.spec import IdMapping, Mount, Root
+from coso.spec import IdMapping, Mount, Root, Spec
 from coso.spec.build import spec_from
 from coso.state import IMAGES, LAYERS, TREES, make_directories
 from coso.value import replace
@@ -107,6 +107,7 @@ def run(
     mounts: tuple[Mount, ...],
     *,
     clamp: int | None,
+    quiet: bool,
 ) -> Layer:
     """The layer of what a command changes, run in a container of its own. Raises CosoError when it fails."""
     make_directories(LAYERS)
@@ -124,7 +125,7 @@ def run(
         ids: tuple[IdMapping, ...] = (mapping,) if mapping else ()
         root = Root(TREES, False, True, keys, place)
         spec = replace(spec, root=root, uid_mappings=ids, gid_mappings=ids, mounts=spec.mounts + mounts)
-        status = start.run(spec)
+        status = start.run(spec) if not quiet else _run_quietly(spec)
         if status:
             raise CosoError(f"the command {' '.join(args)!r} ends with status {status}")
         upper = f"{place}/upper"
@@ -135,6 +136,19 @@ def run(
         return Layer(*layers.make_from(upper, first_id=first, clamp=clamp, exclude=exclude))
     finally:
         held.undo()
+
+
+def _run_quietly(spec: Spec) -> int:
+    """Run a container whose standard output nobody wants: an id is all that comes there."""
+    kept = os.dup(1)
+    null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(null, 1)
+    try:
+        return start.run(spec)
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(null)
 
 
 def made_by_runtime(upper: str, trees: list[str]) -> set[str]:

@@ -51,9 +51,12 @@ def build(words: list[str]) -> int:
     names = [parse(text).whole for text in given.all("tag")]
     text, tree = _read(given)
     instructions = dockerfile.read(text)
+    # Nothing of what it is made from, nor of what is made, is swept away meanwhile.
+    lock = store.locked("use", shared=True)
     image = _Build(given, tree, instructions).run()
     for name in names or [""]:
         store.tag(store.OCI_MANIFEST, image.digest, name)
+    os.close(lock)
     if given.last("iidfile"):
         with open(given.last("iidfile"), "w") as file:
             file.write(f"sha256:{image.id}")
@@ -111,7 +114,9 @@ class _Build:
         options = {name: texts for name, texts in given.options.items() if name in taken}
         clamp = int(epoch) if epoch else None
         uses_cache = not given.on("no-cache")
-        return Wishes(tree, self._arguments, options, secrets, labels, clamp, uses_cache, self._fetch, self._tell)
+        return Wishes(
+            tree, self._arguments, options, secrets, labels, clamp, uses_cache, self._fetch, self._tell, self._quiet
+        )
 
     def _split(self, instructions: list[Instruction]) -> None:
         for instruction in instructions:

@@ -191,12 +191,12 @@ def size_of(one: Record) -> int:
     return found
 
 
-def remove_unused_volumes() -> list[str]:
-    """Remove volumes that no container uses; their names."""
+def remove_unused_volumes(*, every: bool) -> list[str]:
+    """Remove volumes that no container uses and nobody has named, with `every` named ones too; their names."""
     used = volumes.users()
     gone = []
     for known in volumes.every():
-        if known["name"] not in used:
+        if known["name"] not in used and (every or known.get("anonymous")):
             volumes.remove(known["name"])
             gone.append(known["name"])
     return gone

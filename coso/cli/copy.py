@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from coso.engine import files, record
+from coso.engine import control, files
 from coso.engine.adopt import adopt
 from coso.errors import UsageError
 from coso.flags import Option, read_words
@@ -29,12 +29,12 @@ def cp(words: list[str]) -> int:
     if from_container == to_container:
         both = "between containers" if from_container else "on the host"
         raise UsageError(f"cp copies from or to a container, not {both}", hint=f"usage: {line}")
-    if from_container:
-        name, _, path = source.partition(":")
-        files.copy_from(record.find(name), path or "/", target, keep_owners=keep, follow=follow)
-    else:
-        name, _, path = target.partition(":")
-        files.copy_to(record.find(name), source, path or "/", keep_owners=keep, follow=follow)
+    name, _, path = (source if from_container else target).partition(":")
+    with control.settled(name) as one:
+        if from_container:
+            files.copy_from(one, path or "/", target, keep_owners=keep, follow=follow)
+        else:
+            files.copy_to(one, source, path or "/", keep_owners=keep, follow=follow)
     return 0
 
 
@@ -49,8 +49,9 @@ def diff(words: list[str]) -> int:
     if given is None:
         return 0
     adopt()
-    one = record.find(given.rest[0])
-    sys.stdout.write("".join(f"{kind} {path}\n" for kind, path in files.changes(one)))
+    with control.settled(given.rest[0]) as one:
+        found = files.changes(one)
+    sys.stdout.write("".join(f"{kind} {path}\n" for kind, path in found))
     return 0
 
 
@@ -62,13 +63,14 @@ def export(words: list[str]) -> int:
     if given is None:
         return 0
     adopt()
-    one, path = record.find(given.rest[0]), given.last("output")
+    path = given.last("output")
     if not path:
-        files.export(one, sys.stdout.buffer)
+        with control.settled(given.rest[0]) as one:
+            files.export(one, sys.stdout.buffer)
         return 0
     beside = f"{path}.{os.getpid()}"
     try:
-        with open(beside, "wb") as file:
+        with control.settled(given.rest[0]) as one, open(beside, "wb") as file:
             files.export(one, file)
         os.rename(beside, path)
     finally:
@@ -90,13 +92,14 @@ def commit(words: list[str]) -> int:
         return 0
     adopt()
     name = given.rest[1] if len(given.rest) > 1 else ""
-    digest = files.commit(
-        record.find(given.rest[0]),
-        name,
-        author=given.last("author"),
-        message=given.last("message"),
-        instructions=given.all("change"),
-        pause=given.on("pause", True),
-    )
+    with control.settled(given.rest[0]) as one:
+        digest = files.commit(
+            one,
+            name,
+            author=given.last("author"),
+            message=given.last("message"),
+            instructions=given.all("change"),
+            pause=given.on("pause", True),
+        )
     sys.stdout.write(f"{digest}\n")
     return 0

@@ -11,6 +11,7 @@ from coso.engine import control, events, launching, make, record
 from coso.engine.attach import DEFAULT_KEYS, join, keys_of
 from coso.errors import CosoError, UsageError
 from coso.flags import Option, Words, read_words
+from coso.images import store
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,8 +24,13 @@ if TYPE_CHECKING:
 BOTH = {"stdout", "stderr"}
 
 
-def run_kept(given: Words, source: Source, command: tuple[str, ...]) -> int:
-    """Make a container and start it; in front, stay until its end."""
+def run_kept(given: Words, source: Source, command: tuple[str, ...], claim: int) -> int:
+    """Make a container and start it; in front, stay until its end. `claim` holds its image until it is written down."""
+    if given.last("userns") == "host":
+        from coso.runtime.protect import protect_interpreter
+
+        # Now: this begins the command line again, and what was made by then would be made twice.
+        protect_interpreter()
     detached = given.on("detach")
     terminal, interactive = given.on("tty"), given.on("interactive")
     if terminal and interactive and not detached and not os.isatty(0):
@@ -34,6 +40,7 @@ def run_kept(given: Words, source: Source, command: tuple[str, ...]) -> int:
         )
     keys = keys_of(given.last("detach-keys", DEFAULT_KEYS))
     one = record.find(_create(given, source, command))
+    os.close(claim)
     end = control.start(one, attach=not detached)
     assert end is not None
     if detached:
@@ -57,6 +64,21 @@ def _stay(
     return code
 
 
+def create(words: list[str]) -> int:
+    """`coso create`."""
+    given = read_words(OPTIONS, words, "coso create [OPTIONS] IMAGE [COMMAND …]", anywhere=False)
+    if given is None:
+        return 0
+    if not given.rest and not given.last("rootfs"):
+        raise UsageError("an image is wanted", hint="coso create [OPTIONS] IMAGE [COMMAND …]")
+    claim = store.locked("use", shared=True)
+    source, command = source_and_command(given)
+    container = _create(given, source, command)
+    os.close(claim)
+    sys.stdout.write(f"{container}\n")
+    return 0
+
+
 def _create(given: Words, source: Source, command: tuple[str, ...]) -> str:
     path = given.last("cidfile")
     if path and os.path.exists(path):
@@ -67,18 +89,6 @@ def _create(given: Words, source: Source, command: tuple[str, ...]) -> str:
             file.write(container)
     events.tell("create", container, record.stored_config(container))
     return container
-
-
-def create(words: list[str]) -> int:
-    """`coso create`."""
-    given = read_words(OPTIONS, words, "coso create [OPTIONS] IMAGE [COMMAND …]", anywhere=False)
-    if given is None:
-        return 0
-    if not given.rest and not given.last("rootfs"):
-        raise UsageError("an image is wanted", hint="coso create [OPTIONS] IMAGE [COMMAND …]")
-    source, command = source_and_command(given)
-    sys.stdout.write(f"{_create(given, source, command)}\n")
-    return 0
 
 
 def start(words: list[str]) -> int:

@@ -33,6 +33,11 @@ def main(words: list[str]) -> int:
         return 0
     adopt()
     one = record.find(given.rest[0])
+    if one.option("userns") == "host":
+        from coso.runtime.protect import protect_interpreter
+
+        # Root inside is the host's: what it finds as /proc/PID/exe of the newcomer must be out of its reach.
+        protect_interpreter()
     terminal, interactive, detach = given.on("tty"), given.on("interactive"), given.on("detach")
     if terminal and interactive and not detach and not os.isatty(0):
         raise UsageError(

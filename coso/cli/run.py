@@ -10,9 +10,11 @@ from coso.cli.sources import source_and_command
 from coso.errors import UsageError
 from coso.flags import HELP as HELP_OPTION
 from coso.flags import Words, parse, usage
+from coso.images import store
 from coso.runtime.start import run
 from coso.spec import Joined
 from coso.spec.build import spec_from
+from coso.spec.mounts import Wish
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,12 +45,14 @@ def main(words: list[str]) -> int:
     if given.on("help"):
         sys.stdout.write(HELP + usage(OPTIONS) + "\n")
         return 0
+    # Nothing of its image is removed before it is written down that there is a container of it.
+    claim = store.locked("use", shared=True) if given.rest and not given.last("rootfs") else -1
     source, command = source_and_command(given)
     if not stays_in_front(given, source):
         from coso.cli.create import run_kept
 
-        return run_kept(given, source, command)
-    return in_front(given, source, command)
+        return run_kept(given, source, command, claim if claim >= 0 else store.locked("use", shared=True))
+    return in_front(given, source, command, claim)
 
 
 def stays_in_front(given: Words, source: Source) -> bool:
@@ -61,7 +65,7 @@ def stays_in_front(given: Words, source: Source) -> bool:
     return given.on("rm", given.last("rootfs") != "" or not given.rest)
 
 
-def in_front(given: Words, source: Source, command: tuple[str, ...]) -> int:
+def in_front(given: Words, source: Source, command: tuple[str, ...], claim: int) -> int:
     """Run a container whose life is this process's."""
     for option in ("restart", "health-cmd", "detach-keys", "attach"):
         if option in given.options and given.last(option) not in ("no", ""):
@@ -71,10 +75,12 @@ def in_front(given: Words, source: Source, command: tuple[str, ...]) -> int:
             )
     given = Words({**given.options, **_ports(given, source)}, given.rest)
     joined = joined_namespaces(given)
-    wanted = None
+    wanted, using = None, -1
     if {"volume", "mount", "volumes-from"} & given.options.keys() or (source.settings or {}).get("Volumes"):
+        from coso.engine import volumes
         from coso.engine.make import mounts_of
 
+        using = volumes.locked(shared=True)
         wanted, anonymous = mounts_of(given, source)
     else:
         anonymous = []
@@ -97,8 +103,9 @@ def in_front(given: Words, source: Source, command: tuple[str, ...]) -> int:
         from coso.runtime.explain import explainer
 
         explain = explainer()
+    about = _about(given, source, spec.process.args, wanted or [], anonymous)
     try:
-        return run(spec, explain=explain, about=_about(given, source, spec.process.args))
+        return run(spec, explain=explain, about=about, claims=tuple(fd for fd in (claim, using) if fd >= 0))
     finally:
         if anonymous:
             from coso.engine import volumes
@@ -115,7 +122,7 @@ def _ports(given: Words, source: Source) -> dict[str, list[str]]:
     return {"publish": published(given, source.settings or {})}
 
 
-def _about(given: Words, source: Source, args: tuple[str, ...]) -> str:
+def _about(given: Words, source: Source, args: tuple[str, ...], wanted: list[Wish], anonymous: list[str]) -> str:
     """What `ps` and `inspect` read of a container in the foreground."""
     from coso import quickjson
     from coso.times import now
@@ -130,6 +137,8 @@ def _about(given: Words, source: Source, args: tuple[str, ...]) -> str:
             "options": given.options,
             "args": args,
             "settings": source.settings or {},
+            "mounts": [{name: getattr(wish, name) for name in Wish.__slots__} for wish in wanted],  # type: ignore[attr-defined]
+            "anonymous": anonymous,
         }
     )
 

@@ -139,14 +139,14 @@ def prune(words: list[str]) -> int:
     options = (
         Option("all", "a", "", "all images that no container uses, not only nameless ones"),
         FORCE,
-        Option("volumes", "", "", "volumes that no container uses too"),
+        Option("volumes", "", "", "nameless volumes that no container uses too"),
         Option("filter", "", "until=SPAN|label=NAME", "of containers only what fits", repeated=True),
     )
     given = read_words(options, words, "coso system prune [OPTIONS]", most=0)
     if given is None:
         return 0
     which = "all images without at least one container" if given.on("all") else "all dangling images"
-    more = ", all volumes not used by at least one container" if given.on("volumes") else ""
+    more = ", anonymous volumes not used by at least one container" if given.on("volumes") else ""
     if not table.ask(
         f"This will remove all stopped containers, unused networks{more} and {which}.", force=given.on("force")
     ):
@@ -159,7 +159,7 @@ def prune(words: list[str]) -> int:
 
         if networks := manage.prune():
             sys.stdout.write("Deleted Networks:\n" + "".join(f"{name}\n" for name in networks) + "\n")
-    if given.on("volumes") and (names := remove_unused_volumes()):
+    if given.on("volumes") and (names := remove_unused_volumes(every=False)):
         sys.stdout.write("Deleted Volumes:\n" + "".join(f"{name}\n" for name in names) + "\n")
     images, more_freed = tidy.prune(every=given.on("all"))
     if images:

@@ -86,13 +86,14 @@ def rm(words: list[str]) -> int:
 
 def prune(words: list[str]) -> int:
     """`coso volume prune`."""
-    options = (FORCE, Option("all", "a", "", "named ones too (they always are)"))
+    options = (FORCE, Option("all", "a", "", "named ones too"))
     given = read_words(options, words, "coso volume prune [OPTIONS]", most=0)
     if given is None:
         return 0
-    if not table.ask("This will remove all volumes not used by at least one container.", force=given.on("force")):
+    kind = "all" if given.on("all") else "anonymous"
+    if not table.ask(f"This will remove {kind} volumes not used by at least one container.", force=given.on("force")):
         return 0
-    gone = remove_unused_volumes()
+    gone = remove_unused_volumes(every=given.on("all"))
     if gone:
         sys.stdout.write("Deleted Volumes:\n" + "".join(f"{name}\n" for name in gone) + "\n")
     sys.stdout.write("Total reclaimed space: 0B\n" if not gone else f"Removed {len(gone)} volumes\n")

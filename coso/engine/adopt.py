@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from coso.engine import launching, record, zygote
+from coso.errors import CosoError
 from coso.kernel.process import is_limited
 from coso.runtime import journal
 from coso.state import JOURNALS
@@ -20,9 +21,17 @@ def adopt() -> list[str]:
         return []  # Root of a user namespace only: who entered it has looked before.
     orphans = [name for name in _journals() if journal.is_kept(name) and not record.holder_of(name)]
     # All at once, then wait for each.
-    ends: list[socket] = [launching.launch(name, zygote.ADOPT) for name in orphans]
+    ends: list[socket] = []
+    for name in orphans:
+        try:
+            ends.append(launching.launch(name, zygote.ADOPT))
+        except CosoError:
+            continue  # It went away, or another command was faster.
     for end in ends:
-        launching.hear(end)
+        try:
+            launching.hear(end)
+        except CosoError:
+            pass  # Another command was faster, or the container would not start again: its state tells.
         end.close()
     return orphans
 

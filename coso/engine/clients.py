@@ -26,6 +26,7 @@ class _Client:
     def __init__(self, end: socket, *, output: bool) -> None:
         self.end = end
         self.output = output
+        self.types = False
         self.held: list[bytes] = []
         self.size = 0
 
@@ -58,10 +59,11 @@ class Clients:
             listening.detach()
         self._add(socket(fileno=fd), output=False)
 
-    def watch(self, poll: select.poll) -> None:
-        """Listen to all of them, and write to those who are behind."""
+    def watch(self, poll: select.poll, *, takes_input: bool) -> None:
+        """Listen to all of them, but for those who type when the container takes no input; write to who is behind."""
         for fd, client in self._all.items():
-            poll.register(fd, select.POLLIN | (select.POLLOUT if client.held else 0))
+            listens = select.POLLIN if takes_input or not client.types else 0
+            poll.register(fd, listens | (select.POLLOUT if client.held else 0))
 
     def send(self, stream: int, data: bytes) -> None:
         """Pass output on to those who want it."""
@@ -77,7 +79,7 @@ class Clients:
         client.held.append(packet)
         client.size += len(packet)
 
-    def receive(self, poll: select.poll, ready: dict[int, int]) -> Iterator[tuple[bytes, bytes]]:
+    def receive(self, ready: dict[int, int]) -> Iterator[tuple[bytes, bytes]]:
         """What they have sent; who has gone is let go."""
         for fd, client in list(self._all.items()):
             happened = ready.get(fd, 0)
@@ -90,12 +92,12 @@ class Clients:
             except OSError:
                 data = b""
             if not data:
-                poll.unregister(fd)
                 self._drop(fd)
                 continue
             if data[:1] == b"o":
                 client.output = True
             elif data[:1] != b"x":
+                client.types = client.types or data[:1] == b"i"
                 yield data[:1], data[1:]
 
     def _catch_up(self, client: _Client) -> None:

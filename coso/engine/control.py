@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from time import monotonic, sleep
 
 from coso.cgroups import hierarchies, members
 from coso.engine import events, launching, make, record, volumes, zygote
 from coso.engine.record import Record
 from coso.engine.signals import number_of
-from coso.errors import CosoError, UsageError
+from coso.errors import CosoError, MissingError, UsageError
 from coso.kernel.process import pidfd_open, pidfd_send_signal, start_time
 from coso.runtime import journal, running
 from coso.runtime.undo import remove_link
@@ -18,6 +19,7 @@ from coso.state import NAMES
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from collections.abc import Iterator
 
 SIGKILL = 9
 DEFAULT_SECONDS = 10
@@ -54,9 +56,12 @@ def stop(one: Record, seconds: int | None = None, signal: str = "") -> None:
     """Ask a container to end, and kill it when it has not after a while. Raises CosoError."""
     if one.is_kept:
         _marker(one, on=True)
+    if one.status == "restarting":
+        found = _after_restart(one)
+        if found is None:
+            return
+        one = found
     if not one.is_alive:
-        if one.status == "restarting":
-            _wait_for_end(one, DEFAULT_SECONDS)
         return
     number = number_of(signal or stop_signal(one))
     patience = stop_seconds(one) if seconds is None else seconds
@@ -65,8 +70,49 @@ def stop(one: Record, seconds: int | None = None, signal: str = "") -> None:
         members.thaw(str(one.state["cgroup"]), hierarchies())
     if not _wait_for_end(one, patience):
         send(one, SIGKILL)
-        _wait_for_end(one, DEFAULT_SECONDS)
+        if not _wait_for_end(one, DEFAULT_SECONDS):
+            raise CosoError(
+                f"the container {one.name or one.id} does not end, though it was killed",
+                cause="a process in it waits for the kernel and cannot be disturbed (state D in `coso top`)",
+                hint="try again later",
+            )
     events.tell("stop", one.id, one.config)
+
+
+def _after_restart(one: Record) -> Record | None:
+    """A container between two starts as it is after that: ended, or running once more; None where it is gone."""
+    until = monotonic() + DEFAULT_SECONDS
+    found = record.read(one.id)
+    while found and (found.status == "restarting" or (not found.is_alive and is_watched(one.id))):
+        if monotonic() > until:
+            raise CosoError(f"the container {one.name or one.id} is being started again, and that takes long")
+        sleep(LOOK_SECONDS)
+        found = record.read(one.id)
+    return found
+
+
+@contextmanager
+def settled(word: str) -> Iterator[Record]:
+    """A container by name or id, which is neither started nor removed meanwhile where it does not run.
+
+    Raises MissingError, or a CosoError when another command is busy with it.
+    """
+    one, until = record.find(word), monotonic() + DEFAULT_SECONDS
+    held = None
+    while not one.is_alive and one.is_kept and held is None:
+        held = journal.of_kept(one.id)
+        if held is None and monotonic() > until:
+            raise CosoError(f"another command is busy with the container {one.name or one.id}", hint="try again")
+        if held is None:
+            sleep(LOOK_SECONDS)
+        one = record.read(one.id) or one if held else record.find(one.id)
+    try:
+        if held and record.read(one.id) is None:
+            raise MissingError(f"there is no container {word!r}", hint="`coso ps -a` lists all")
+        yield one
+    finally:
+        if held:
+            held.forget()
 
 
 def stop_signal(one: Record) -> str:

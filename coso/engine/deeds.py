@@ -143,6 +143,10 @@ def _tried(container: str, told: socket | None, bell: select.epoll, talk: socket
             answer(told, error="another command is busy with the container, or it runs already")
         return 1
     deed = _Deed(container, journal)
+    if told is None and deed.shall_stop():
+        deed.save(status="exited")
+        deed.leave()
+        return 1
     try:
         opened = _begin(deed, told, adopts=adopts, stays=stays)
     except CosoError as error:
@@ -182,13 +186,14 @@ def _begin(deed: _Deed, told: socket | None, *, adopts: bool, stays: bool) -> tu
     """Start or adopt: what is open, in the order of HEAD, and what keeps ports; None where there is no process."""
     streams = Streams(deed.id)
     if adopts and deed.state["status"] == "running" and record.runs(deed.state):
-        streams.adopt()
+        streams.adopt(terminal=deed.as_record().switch("tty"))
         # Others are kept off the published ports again.
         held = ports.hold(int(deed.state["pid"]), int(deed.state["ticks"]))
         pidfd = pidfd_open(int(deed.state["pid"]))
     else:
         if adopts and not _bury(deed, streams, told):
-            deed.leave()
+            # One that never ran stays, even with --rm: somebody was interrupted who did something else with it.
+            deed.journal.unlink() if deed.state["status"] == "created" else deed.leave()
             return None
         pidfd, held = _start(deed, streams)
     first = told.fileno() if told and stays else -1
@@ -239,10 +244,9 @@ def _start(deed: _Deed, streams: Streams) -> tuple[int, list[int]]:
     container = start.start(one, deed.journal, stdio)
     for fd in set(stdio):
         os.close(fd)
-    if container.terminal >= 0:
-        streams.take_terminal(container.terminal)
+    streams.hold(container.terminal)
     ran = {"status": "running", "pid": container.pid, "ticks": start_time(container.pid)}
-    clean = {"finishedAt": "", "exitCode": 0, "oomKilled": False, "error": "", "health": None}
+    clean = {"finishedAt": "", "exitCode": 0, "oomKilled": False, "error": "", "checker": 0}
     deed.save(**ran, **clean, cgroup=container.cgroup, address=container.address, startedAt=now())
     events.tell("start", deed.id, deed.config)
     return container.pidfd, [end.detach() for end in container.held]
@@ -271,7 +275,7 @@ def _bury(deed: _Deed, streams: Streams, told: socket | None) -> bool:
     ran = deed.state["status"] == "running"
     if ran:
         # What it said last is in the pipes yet.
-        streams.adopt()
+        streams.adopt(terminal=deed.as_record().switch("tty"))
         log = logs.settings(deed.id, deed.config["options"])
         streams.drain(logs.Log(log.path, log.open(), log.most_bytes, log.most_files))
     deed.undo()
@@ -293,16 +297,20 @@ def set_size(terminal: int, data: bytes) -> None:
     console.set_size(terminal, *unpack("HH", data))
 
 
-def type_in(target: int, data: bytes) -> None:
-    """Give the container input."""
+def type_in(target: int, data: bytes) -> bytes:
+    """Give the container input, as much as it takes now; the rest."""
     try:
-        while data and target >= 0:
-            try:
-                data = data[os.write(target, data) :]
-            except BlockingIOError:
-                select.select([], [target], [])
+        return data[os.write(target, data) :]
+    except BlockingIOError:
+        return data
     except OSError:
-        return
+        return b""  # Nobody will ever read it.
+
+
+def end_input(container: str, target: int) -> None:
+    """Nothing more is to come: close it, and have it closed by who holds it too."""
+    zygote.ask(container, zygote.FORGET)
+    os.close(target)
 
 
 def end(container: str, journal: int, pidfd: int, status: int, count: int, said: int) -> NoReturn:
@@ -337,14 +345,13 @@ def end(container: str, journal: int, pidfd: int, status: int, count: int, said:
 
 
 def _stop_checks(deed: _Deed) -> None:
-    """End the checks of health: from now on this process writes the state."""
+    """End the checks of health."""
     checker = int(deed.state.get("checker") or 0)
     if checker and start_time(checker) == deed.state.get("checkerTicks"):
         pidfd = pidfd_open(checker)
         pidfd_send_signal(pidfd, SIGKILL)
         select.select([pidfd], [], [])
         os.close(pidfd)
-        deed.state = record.stored_state(deed.id)
 
 
 def _status_of(pid: int, pidfd: int) -> int:

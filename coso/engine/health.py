@@ -126,8 +126,8 @@ class Checks:
                 self._status = "unhealthy"
 
     def _tell(self, before: str) -> None:
-        """Write it down; the monitor writes nothing while this process lives."""
+        """Write it down, in a file of its own: others write the state."""
         found = {"Status": self._status, "FailingStreak": self._failures, "Log": self._results}
-        record.write(self._one.id, "state.json", {**record.stored_state(self._one.id), "health": found})
+        record.write(self._one.id, record.HEALTH, found)
         if before != self._status:
             events.tell(f"health_status: {self._status}", self._one.id, self._one.config)

@@ -18,12 +18,14 @@ from coso.value import value
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import BinaryIO
 
 FILE = "json.log"
 STREAMS = {1: "stdout", 2: "stderr"}
 # A line that is longer is cut into entries of this size, as with Docker.
 LONGEST = 16384
 LOOK_SECONDS = 0.05
+MOST_FILES = 1000
 
 
 @value
@@ -128,14 +130,43 @@ def _pieces(line: bytes) -> list[bytes]:
 
 def read(directory: str) -> Iterator[Entry]:
     """Every entry of a container, the oldest first."""
-    path = f"{directory}/{FILE}"
-    older = [f"{path}.{number}" for number in range(99, 0, -1) if os.path.exists(f"{path}.{number}")]
-    for place in [*older, path]:
+    for file in _files(f"{directory}/{FILE}"):
+        with file:
+            yield from _entries(file)
+
+
+def _files(path: str, *, after: int = 0) -> list[BinaryIO]:
+    """The files of a log, the oldest first; those that came after the one with an inode.
+
+    Opened from the newest on: a rotation meanwhile gives each a higher number,
+    so that one may be met twice, and none is missed.
+    """
+    found: dict[int, BinaryIO] = {}
+    for place in (path, *(f"{path}.{number}" for number in range(1, MOST_FILES))):
         try:
-            with open(place, encoding="utf-8") as file:
-                yield from filter(None, (_entry(line) for line in file))
+            file = open(place, "rb")
         except FileNotFoundError:
+            if place == path:
+                continue  # Just being renamed.
+            break
+        inode = os.fstat(file.fileno()).st_ino
+        if inode == after:
+            file.close()
+            break
+        if inode in found:
+            file.close()
             continue
+        found[inode] = file
+    return list(found.values())[::-1]
+
+
+def _entries(file: BinaryIO) -> Iterator[Entry]:
+    """The whole lines that have come; one that is being written is left for the next time."""
+    while (line := file.readline()).endswith(b"\n"):
+        found = _entry(line.decode(errors="replace"))
+        if found:
+            yield found
+    file.seek(-len(line), os.SEEK_CUR)
 
 
 def _entry(line: str) -> Entry | None:
@@ -148,7 +179,10 @@ def _entry(line: str) -> Entry | None:
 
 def last(directory: str, count: int) -> list[Entry]:
     """The last lines of the log; all of it for -1."""
-    entries = list(read(directory))
+    return _last(list(read(directory)), count)
+
+
+def _last(entries: list[Entry], count: int) -> list[Entry]:
     if count < 0:
         return entries
     # An entry without a line end belongs to the one after it.
@@ -165,43 +199,35 @@ def last(directory: str, count: int) -> list[Entry]:
 def follow(directory: str, goes_on: Callable[[], bool], *, tail: int = -1) -> Iterator[Entry]:
     """Entries as they come, until the container has ended and all of it was read."""
     path = f"{directory}/{FILE}"
-    file = None
-    entries: list[Entry] = last(directory, tail)
-    # What has been given already is known by the place in the file, taken before it was read.
-    try:
-        file = open(path, encoding="utf-8")
-        file.seek(0, os.SEEK_END)
-    except FileNotFoundError:
-        pass
-    yield from entries
-    rest = ""
+    files = _files(path)
+    # What comes after these is read by the same descriptors: nothing is given twice, nothing left out.
+    yield from _last([entry for file in files for entry in _entries(file)], tail)
     while True:
         running = goes_on()
-        if file is None and os.path.exists(path):
-            file = open(path, encoding="utf-8")
-        while file and (text := file.readline()):
-            rest += text
-            if rest.endswith("\n"):
-                found = _entry(rest)
-                rest = ""
-                if found:
-                    yield found
-        if file and _was_rotated(file.fileno(), path):
-            file.close()
-            file = None
-            continue
+        files = files or _files(path)
+        while files:
+            yield from _entries(files[0])
+            if len(files) == 1:
+                newer = _newer(path, files[0])
+                if not newer:
+                    break
+                files += newer
+                yield from _entries(files[0])  # What was written to it before its name was taken.
+            files.pop(0).close()
         if not running:
             break
         sleep(LOOK_SECONDS)
-    if file:
+    for file in files:
         file.close()
 
 
-def _was_rotated(fd: int, path: str) -> bool:
+def _newer(path: str, file: BinaryIO) -> list[BinaryIO]:
+    """The files that have taken the place of one since; none while it is the one being written."""
+    inode = os.fstat(file.fileno()).st_ino
     try:
-        return os.stat(path).st_ino != os.fstat(fd).st_ino
+        return _files(path, after=inode) if os.stat(path).st_ino != inode else []
     except FileNotFoundError:
-        return False
+        return []
 
 
 def is_between(entry: Entry, since: float, until: float) -> bool:

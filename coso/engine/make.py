@@ -46,6 +46,8 @@ def create(given: Words, source: Source, command: tuple[str, ...]) -> str:
     check(given)
     options = settled(given, source)
     wanted = Kept(options, ())
+    # Until it is written down what it uses, nothing of that may be removed.
+    using = volumes.locked(shared=True)
     held = journal.create()
     container, place = held.container, f"{LAYERS}/{held.container}"
     anonymous: list[str] = []
@@ -73,7 +75,7 @@ def create(given: Words, source: Source, command: tuple[str, ...]) -> str:
             "options": options | {"name": [name]},
             "command": command,
             "labels": labels(wanted),
-            "mounts": [_written(wish) for wish in found],
+            "mounts": [written(wish) for wish in found],
             "anonymous": anonymous,
             "firstId": mapping.host_id if mapping else None,
             "remove": given.on("rm"),
@@ -88,9 +90,14 @@ def create(given: Words, source: Source, command: tuple[str, ...]) -> str:
         return container
     except BaseException:
         held.undo()
+        os.close(using)
+        using = -1
         for volume in anonymous:
             volumes.remove(volume, force=True)
         raise
+    finally:
+        if using >= 0:
+            os.close(using)
 
 
 def check(given: Words) -> None:
@@ -181,7 +188,8 @@ def _and_of(text: str, wishes: list[mounts.Wish]) -> list[mounts.Wish]:
     ]
 
 
-def _written(wish: mounts.Wish) -> Json:
+def written(wish: mounts.Wish) -> Json:
+    """Return the JSON of one wished mount."""
     return {name: getattr(wish, name) for name in mounts.Wish.__slots__}  # type: ignore[attr-defined]
 
 

@@ -74,28 +74,37 @@ class _Watch:
         self._outputs = {fd: stream for fd, stream in ((out, 1), (errors, 2), (self._terminal, 1)) if fd >= 0}
         self._log = Log(data[size:].decode(), log, most_bytes, most_files)
         self._clients = Clients(first)
+        self._typed: list[bytes] = []
 
     def until_end(self) -> int:
         """Carry output and input until the container ends; its wait status, or UNKNOWN."""
-        poll = select.poll()
-        poll.register(self.pidfd, select.POLLIN)
-        poll.register(self._server, select.POLLIN)
         while True:
-            for fd in self._outputs:
-                # Not while somebody who is attached cannot follow: then the container waits, as with a pipe.
-                poll.register(fd, 0 if self._clients.are_full else select.POLLIN)
-            self._clients.watch(poll)
-            ready = dict(poll.poll())
-            for fd in [fd for fd in self._outputs if fd in ready]:
+            ready = dict(self._all_of_them().poll())
+            for fd in [fd for fd in self._outputs if ready.get(fd, 0) & ~select.POLLOUT]:
                 if not self._copy(fd):
-                    poll.unregister(fd)
                     self._forget(fd)
             if self._server in ready:
                 self._clients.accept(self._server)
-            for kind, data in self._clients.receive(poll, ready):
+            for kind, data in self._clients.receive(ready):
                 self._take_in(kind, data)
+            if self._typed:
+                self._type()
             if self.pidfd in ready:
                 return self._reap()
+
+    def _all_of_them(self) -> select.poll:
+        """What to wait for now."""
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        poll.register(self._server, select.POLLIN)
+        if self._typed and self._target >= 0:
+            poll.register(self._target, select.POLLOUT)
+        for fd in self._outputs:
+            # Not while somebody who is attached cannot follow: then the container waits, as with a pipe.
+            wanted = 0 if self._clients.are_full else select.POLLIN
+            poll.register(fd, wanted | (select.POLLOUT if self._typed and fd == self._target else 0))
+        self._clients.watch(poll, takes_input=not self._typed)
+        return poll
 
     def _copy(self, fd: int, *, at_end: bool = False) -> bool:
         """Copy one piece of output; False when there is no more."""
@@ -116,15 +125,31 @@ class _Watch:
         if fd == self._terminal:
             self._terminal = -1
 
+    @property
+    def _target(self) -> int:
+        """Where input goes; -1 for nowhere."""
+        return self._terminal if self._terminal >= 0 else self._input
+
     def _take_in(self, kind: bytes, data: bytes) -> None:
         """Give the container what somebody who is attached has typed, or the size of that one's window."""
         if kind == b"w" and self._terminal >= 0:
             deeds.set_size(self._terminal, data)
-        elif kind == b"e" and self._input >= 0:
-            os.close(self._input)
-            self._input = -1
-        elif kind == b"i":
-            deeds.type_in(self._terminal if self._terminal >= 0 else self._input, data)
+        elif kind == b"e" or (kind == b"i" and data):
+            self._typed.append(data if kind == b"i" else b"")
+
+    def _type(self) -> None:
+        """Give the container as much as it takes; an empty piece is the end of input."""
+        while self._typed and self._target >= 0:
+            if self._typed[0]:
+                rest = deeds.type_in(self._target, self._typed[0])
+                if rest:
+                    self._typed[0] = rest
+                    return
+            elif self._input >= 0:
+                deeds.end_input(self.container.decode(), self._input)
+                self._input = -1
+            del self._typed[0]
+        self._typed = []
 
     def _reap(self) -> int:
         """Take what is left of the output, and the wait status of the container that has ended."""
@@ -159,4 +184,9 @@ def _end(watch: _Watch, status: int, count: int) -> tuple[int, bool]:
     said = os.read(reading, 16)
     os.close(reading)
     _, result = os.waitpid(child, 0)
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass  # Who checked its health has ended too.
+    except ChildProcessError:
+        pass
     return int(said or b"255"), os.waitstatus_to_exitcode(result) == AGAIN

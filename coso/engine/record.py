@@ -29,6 +29,8 @@ HEX = frozenset("0123456789abcdef")
 ALLOWED = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-")
 # What the exit status is when nobody saw the end, as with Docker after a crash.
 UNKNOWN = 255
+# What checks of health have found, written by the process that checks.
+HEALTH = "health.json"
 STATUSES = ("created", "running", "paused", "restarting", "removing", "exited", "dead")
 
 
@@ -103,6 +105,8 @@ def read(container: str) -> Record | None:
     if not config.get("kept"):
         return _in_foreground(container, config)
     state = _load(f"{LAYERS}/{container}/state.json")
+    if state and state.get("checker"):
+        state["health"] = _load(f"{LAYERS}/{container}/{HEALTH}")
     return Record(container, config, _as_it_is(state)) if state else None
 
 
@@ -136,7 +140,7 @@ def _as_it_is(state: Json) -> Json:
     if state["status"] != "running":
         return state
     if not runs(state):
-        return {**state, "status": "exited", "pid": 0, "exitCode": state.get("exitCode", UNKNOWN)}
+        return {**state, "status": "exited", "pid": 0, "exitCode": UNKNOWN}
     if state.get("cgroup"):
         from coso.cgroups import hierarchies, members
 

@@ -47,23 +47,26 @@ class Streams:
         path = f"{place_of(self._id)}/in"
         os.mkfifo(path, 0o600)
         reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._input = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        self._input = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.set_blocking(reading, True)
         return reading, ends[0], ends[1]
 
-    def adopt(self) -> None:
-        """Open the pipes that are there, and get the terminal back from who holds it."""
+    def adopt(self, *, terminal: bool) -> None:
+        """Open the pipes that are there, and get the terminal or the input back from who holds it."""
         for stream, name in OUTPUTS:
             path = f"{place_of(self._id)}/{name}"
             if os.path.exists(path):
                 self._out[stream] = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._terminal = next(iter(zygote.ask(self._id, zygote.GIVE)), -1)
+        held = next(iter(zygote.ask(self._id, zygote.GIVE)), -1)
+        self._terminal, self._input = (held, -1) if terminal else (-1, held)
 
-    def take_terminal(self, fd: int) -> None:
-        """Take a new terminal's outer end, and have it held by somebody else too."""
-        self._terminal = fd
-        os.set_blocking(fd, False)
-        zygote.ask(self._id, zygote.HOLD, (fd,))
+    def hold(self, terminal: int) -> None:
+        """Take a new terminal's outer end; what the container reads from is held by somebody else too."""
+        self._terminal = terminal
+        if terminal >= 0:
+            os.set_blocking(terminal, False)
+        if max(terminal, self._input) >= 0:
+            zygote.ask(self._id, zygote.HOLD, (max(terminal, self._input),))
 
     def outer(self) -> list[int]:
         """The monitor's ends: output, errors, input and terminal."""

@@ -7,6 +7,7 @@ was made; a volume without a name of its own goes with its container.
 
 from __future__ import annotations
 
+import fcntl
 import os
 
 from coso import quickjson
@@ -58,6 +59,22 @@ def is_whole(name: str) -> bool:
     return os.path.exists(f"{VOLUMES}/{name}/volume.json")
 
 
+def locked(*, shared: bool, wait: bool = True) -> int:
+    """The lock of all volumes: shared by who is about to use some, alone for who removes some; -1 when not waited for.
+
+    Closing the descriptor gives it back.
+    """
+    make_directories(VOLUMES)
+    fd = os.open(f"{VOLUMES}/.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    try:
+        fcntl.flock(fd, kind if wait else kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return -1
+    return fd
+
+
 def about(name: str) -> Json:
     """What is known of a volume; raises MissingError."""
     try:
@@ -92,11 +109,15 @@ def remove(name: str, *, force: bool = False) -> None:
         if force:
             return
         about(name)
-    if using := users().get(name):
-        raise CosoError(f"the volume {name} is used by the container {', '.join(using)}", hint="remove it first")
-    # First what makes it a volume: what a crash leaves then is nobody's, and gc removes it.
-    os.unlink(f"{VOLUMES}/{name}/volume.json")
-    as_root(lambda: remove_tree(f"{VOLUMES}/{name}"))
+    lock = locked(shared=False)
+    try:
+        if using := users().get(name):
+            raise CosoError(f"the volume {name} is used by the container {', '.join(using)}", hint="remove it first")
+        # First what makes it a volume: what a crash leaves then is nobody's, and gc removes it.
+        os.unlink(f"{VOLUMES}/{name}/volume.json")
+        as_root(lambda: remove_tree(f"{VOLUMES}/{name}"))
+    finally:
+        os.close(lock)
 
 
 def settle(wishes: list[Wish], source: Source, mapping: IdMapping | None) -> list[Wish]:
@@ -112,24 +133,52 @@ def settle(wishes: list[Wish], source: Source, mapping: IdMapping | None) -> lis
 
 def fill(wish: Wish, source: Source) -> None:
     """Copy what the image has at a place into a volume that has never been used."""
-    known = about(wish.source)
-    if not known.get("fresh"):
+    if not about(wish.source).get("fresh"):
         return
-    if wish.copy and not os.listdir(volume_path(wish.source)):
-        from coso.engine.merged import copy_out
+    place = f"{VOLUMES}/{wish.source}"
+    lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # Another command may want the same volume: it waits until this one has filled it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        known = about(wish.source)
+        if known.get("fresh") and wish.copy and not os.listdir(volume_path(wish.source)):
+            _fill(place, wish, source)
+        if known.get("fresh"):
+            _write(wish.source, {**known, "fresh": False})
+    finally:
+        os.close(lock)
 
-        as_root(lambda: copy_out(source, wish.destination, volume_path(wish.source)))
-    _write(wish.source, {**known, "fresh": False})
+
+def _fill(place: str, wish: Wish, source: Source) -> None:
+    """Beside its place, and in there when it is whole."""
+    from coso.engine.merged import copy_out
+
+    beside = f"{place}/_new"
+    as_root(lambda: remove_tree(beside))
+    os.mkdir(beside, 0o755)
+    as_root(lambda: copy_out(source, wish.destination, beside))
+    os.rename(beside, volume_path(wish.source))
 
 
 def collect() -> int:
-    """Remove what is left of volumes that were being made or removed; how many."""
-    count = 0
-    for name in os.listdir(VOLUMES) if os.path.isdir(VOLUMES) else []:
-        if not is_whole(name):
+    """Remove what is left of volumes that were being made or removed, and nameless ones without a container."""
+    if not os.path.isdir(VOLUMES):
+        return 0
+    lock = locked(shared=False, wait=False)
+    if lock < 0:
+        return 0
+    try:
+        used = users()
+        gone = [name for name in os.listdir(VOLUMES) if name != ".lock" and _is_nobodys(name, used)]
+        for name in gone:
             remove_tree(f"{VOLUMES}/{name}")
-            count += 1
-    return count
+        return len(gone)
+    finally:
+        os.close(lock)
+
+
+def _is_nobodys(name: str, used: dict[str, list[str]]) -> bool:
+    return not is_whole(name) or (bool(about(name).get("anonymous")) and name not in used)
 
 
 def check_unused(text: str) -> None:

@@ -3,8 +3,8 @@
 What a hundred monitors share with it they do not have each: a fresh
 interpreter is eight times as large.  It is made by the first command that
 needs it and ends two seconds after its last monitor; killed, it is made anew.
-It also holds the terminals of containers, which would hang up with a monitor
-that is killed.
+It also holds what containers read from, inputs and pipes, which would end
+with a monitor that is killed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 START, ADOPT = b"s", b"a"
 HOLD, GIVE, FORGET = b"h", b"g", b"f"
-TERMINALS = "-terminals"
+INPUTS = "-inputs"
 NAME = "coso-zygote"
 IDLE_SECONDS = 2
 BACKLOG = 256
@@ -171,7 +171,7 @@ def _listen(place: str) -> socket:
 
 
 def _serve(ready: int) -> None:
-    """Fork a monitor for whoever asks, and hold terminals.
+    """Fork a monitor for whoever asks, and hold what containers read from.
 
     Of whatever is written here between two forks each monitor keeps an older
     copy: so nothing is looked at that a monitor can look at itself.
@@ -179,12 +179,12 @@ def _serve(ready: int) -> None:
     from coso.engine import monitor
 
     place = path()
-    server, holder = _listen(place), _listen(f"{place}{TERMINALS}")
+    server, holder = _listen(place), _listen(f"{place}{INPUTS}")
     inode = os.stat(place).st_ino
     os.write(ready, b"r")
     os.close(ready)
     _signal.signal(SIGCHLD, _signal.SIG_DFL)
-    terminals: dict[bytes, int] = {}
+    inputs: dict[bytes, int] = {}
     poll = select.poll()
     asks = server.fileno()
     poll.register(asks, select.POLLIN)
@@ -192,7 +192,7 @@ def _serve(ready: int) -> None:
     while True:
         found = poll.poll(IDLE_SECONDS * 1000)
         if not found:
-            if _is_alone() and not terminals:
+            if _is_alone() and not inputs:
                 break
         elif found[0][0] == asks:
             conversation, _ = server._accept()  # type: ignore[attr-defined]
@@ -205,11 +205,11 @@ def _serve(ready: int) -> None:
                     os._exit(0)
             os.close(conversation)
         else:
-            _keep(socket(fileno=holder._accept()[0]), terminals)  # type: ignore[attr-defined]
+            _keep(socket(fileno=holder._accept()[0]), inputs)  # type: ignore[attr-defined]
     try:
         if os.stat(place).st_ino == inode:
             os.unlink(place)
-            os.unlink(f"{place}{TERMINALS}")
+            os.unlink(f"{place}{INPUTS}")
     except OSError:
         pass
     os._exit(0)
@@ -225,19 +225,19 @@ def _is_alone() -> bool:
         return True
 
 
-def _keep(conversation: socket, terminals: dict[bytes, int]) -> None:
-    """Hold, give back or forget a container's terminal."""
+def _keep(conversation: socket, inputs: dict[bytes, int]) -> None:
+    """Hold, give back or forget what a container reads from."""
     try:
         data, rights, _, _ = conversation.recvmsg(LARGEST, 64, MSG_CMSG_CLOEXEC)
         fds = [fd for _, _, packed in rights for fd in unpack(f"{len(packed) // 4}i", packed)]
         act, container = data[:1], data[1:]
         if act == HOLD and fds:
-            terminals[container] = fds[0]
+            inputs[container] = fds[0]
         elif act == GIVE:
-            held = terminals.get(container)
+            held = inputs.get(container)
             _send(conversation, b"k", (held,) if held is not None else ())
-        elif act == FORGET and container in terminals:
-            os.close(terminals.pop(container))
+        elif act == FORGET and container in inputs:
+            os.close(inputs.pop(container))
     except OSError:
         return
     finally:
@@ -245,8 +245,8 @@ def _keep(conversation: socket, terminals: dict[bytes, int]) -> None:
 
 
 def ask(container: str, act: bytes, fds: tuple[int, ...] = ()) -> list[int]:
-    """HOLD a terminal, GIVE it back or FORGET it; the descriptors of the answer."""
-    end = _connect(TERMINALS)
+    """HOLD what a container reads from, GIVE it back or FORGET it; the descriptors of the answer."""
+    end = _connect(INPUTS)
     if end is None:
         return []
     try:

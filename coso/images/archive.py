@@ -154,10 +154,10 @@ def _keep_all(files: _Files, digest: str, kind: str, *, install: bool) -> str:
                 fits = store.choose(found, store.PLATFORM)["digest"] == item["digest"]
                 _keep_all(files, item["digest"], item["mediaType"], install=install and fits)
         return ""
+    store.check_manifest(found, digest)
     _keep(files, found["config"]["digest"])
-    config = store.read_json(found["config"]["digest"])
-    diff_ids = (config.get("rootfs") or {}).get("diff_ids") or []
-    for layer, diff_id in zip(found["layers"], diff_ids, strict=False):
+    diff_ids = store.check_layers(found, store.read_json(found["config"]["digest"]), digest)
+    for layer, diff_id in zip(found["layers"], diff_ids, strict=True):
         _keep(files, layer["digest"])
         if install:
             layers.install(layer["digest"], diff_id)
@@ -185,10 +185,7 @@ def _keep(files: _Files, digest: str) -> None:
 def _load_docker(files: _Files, entry: store.Json) -> list[str]:
     with files.open(entry["Config"]) as file:
         text = file.read()
-    config = store.json_object(text, entry["Config"])
-    diff_ids = (config.get("rootfs") or {}).get("diff_ids") or []
-    if len(diff_ids) != len(entry["Layers"]):
-        raise ArchiveError("the archive's configuration and its list do not name as many layers")
+    diff_ids = store.check_layers({"layers": entry["Layers"]}, store.json_object(text, entry["Config"]), "the archive")
     described = [_keep_layer(files, name, diff_id) for name, diff_id in zip(entry["Layers"], diff_ids, strict=True)]
     digest = add_manifest(store.add_blob(text), described)
     return _name(digest, store.OCI_MANIFEST, list(entry.get("RepoTags") or []))

@@ -43,6 +43,8 @@ class Registry:
         self._session.cert = pair
         if registries.is_loopback(endpoint.host):
             self._session.trust_env = False
+        # Else ~/.netrc would put its own words in the place of the token, and send them to other hosts.
+        self._session.auth = lambda request: request
         self._header: dict[str, str] = {}
         self._base = ""
 

@@ -267,10 +267,32 @@ def load(
         return replace(
             load(chosen["digest"], chosen["mediaType"], names, origins), listed=digest, listed_type=media_type
         )
-    if not isinstance(manifest.get("config"), dict):
-        raise CosoError(f"the manifest {digest} has no configuration", cause="it is of an old kind, or no image")
+    check_manifest(manifest, digest)
     config = read_json(manifest["config"]["digest"])
     return Image(digest, media_type, manifest, config, names, origins, digest, media_type)
+
+
+def check_manifest(found: Json, what: str) -> None:
+    """Raise CosoError unless this is a manifest whose parts are what the specification says (manifest.md)."""
+    layers = found.get("layers")
+    parts = [found.get("config"), *(layers if isinstance(layers, list) else [None])]
+    for part in parts:
+        if not isinstance(part, dict) or not isinstance(part.get("size"), int):
+            raise CosoError(f"{what} is no manifest of an image", cause="it is of an old kind, or made to confuse")
+        blob_path(str(part.get("digest")))
+        if not isinstance(part.get("mediaType"), str):
+            raise CosoError(f"{what} has a part without a media type")
+
+
+def check_layers(manifest: Json, config: Json, what: str) -> list[str]:
+    """The digests of an image's unpacked layers; raises CosoError unless there is a good one for each layer."""
+    rootfs = config.get("rootfs")
+    diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+    if not isinstance(diff_ids, list) or len(diff_ids) != len(manifest["layers"]):
+        raise CosoError(f"the configuration of {what} and its manifest do not name as many layers")
+    for diff_id in diff_ids:
+        key_of(str(diff_id))
+    return [str(diff_id) for diff_id in diff_ids]
 
 
 def choose(index: Json, platform: str) -> Json:
@@ -345,7 +367,11 @@ def _by_id(word: str, listed: list[Json]) -> Image | None:
 
 
 def key_of(diff_id: str) -> str:
-    """The directory of a layer: 128 bits of its digest, so that many names fit into one mount option."""
+    """The directory of a layer: 128 bits of its digest, so that many names fit into one mount option.
+
+    Raises CosoError for what is no digest: an image may say anything, and this becomes a path.
+    """
+    blob_path(str(diff_id))
     return diff_id.removeprefix("sha256:")[:KEY_DIGITS]
 
 
@@ -380,8 +406,10 @@ def reachable(digest: str) -> Iterator[str]:
         found = read_json(digest)
     except CosoError:
         return
-    for item in found.get("manifests") or []:
-        yield from reachable(item["digest"])
-    for item in [found.get("config"), *(found.get("layers") or [])]:
-        if item:
+    manifests, layers = found.get("manifests"), found.get("layers")
+    for item in manifests if isinstance(manifests, list) else []:
+        if isinstance(item, dict) and item.get("digest") != digest:
+            yield from reachable(str(item.get("digest")))
+    for item in [found.get("config"), *(layers if isinstance(layers, list) else [])]:
+        if isinstance(item, dict) and item.get("digest"):
             yield str(item["digest"])

@@ -7,14 +7,12 @@ import os
 from coso import quickjson
 from coso.errors import CosoError, UsageError
 from coso.images import store
-from coso.images.reference import familiar
+from coso.images.reference import familiar, parse
 from coso.runtime.undo import remove_tree
 from coso.state import BUILD, IMAGES, LAYERS, TREES
 from coso.value import value
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+LARGEST_MANIFEST = 4 << 20
 
 
 @value
@@ -42,9 +40,7 @@ def in_use() -> dict[str, list[str]]:
 def remove(word: str, *, force: bool = False) -> Removed:
     """Take a name away, and the image with its last name; raises CosoError where containers need it."""
     image = store.find(word)
-    by_name = next(
-        (name for name in image.names if word in (familiar(name), name, familiar(name).rpartition(":")[0])), ""
-    )
+    by_name = next((name for name in image.names if name == _whole(word)), "")
     if not by_name and len(image.names) > 1 and not force:
         raise UsageError(
             f"the image {image.id[:12]} has {len(image.names)} names", hint="remove them one by one, or give --force"
@@ -68,6 +64,13 @@ def remove(word: str, *, force: bool = False) -> Removed:
     store.change(alter)
     sweep()
     return Removed([familiar(name) for name in gone], [] if not last or users else [image.id])
+
+
+def _whole(word: str) -> str:
+    try:
+        return parse(word).whole
+    except UsageError:
+        return ""
 
 
 def prune(*, every: bool = False) -> tuple[list[store.Image], int]:
@@ -103,7 +106,7 @@ def needed() -> tuple[set[str], set[str]]:
     for digest in {*(entry["digest"] for entry in store.entries()), *in_use()}:
         for one in store.reachable(digest):
             blobs.add(one)
-            trees.update(_keys_in(one))
+            trees.update(_keys_of(one))
     for name in _names(f"{BUILD}/cache"):
         try:
             with open(f"{BUILD}/cache/{name}", encoding="utf-8") as file:
@@ -117,17 +120,20 @@ def needed() -> tuple[set[str], set[str]]:
     return blobs, trees
 
 
-def _keys_in(digest: str) -> Iterator[str]:
-    """The trees of a configuration; nothing for every other blob, which is no small JSON object."""
-    path = store.blob_path(digest)
-    if not os.path.exists(path) or os.path.getsize(path) > 4 << 20:
-        return
+def _keys_of(digest: str) -> list[str]:
+    """The trees of a manifest, by its configuration; nothing for every other blob, and for what makes no sense."""
     try:
+        if os.path.getsize(store.blob_path(digest)) > LARGEST_MANIFEST:
+            return []
         found = store.read_json(digest)
-    except (CosoError, UnicodeDecodeError):
-        return
-    for diff_id in (found.get("rootfs") or {}).get("diff_ids") or []:
-        yield store.key_of(str(diff_id))
+        store.check_manifest(found, digest)
+        return [store.key_of(diff_id) for diff_id in store.check_layers(found, _config_of(found), digest)]
+    except (CosoError, OSError):
+        return []
+
+
+def _config_of(manifest: store.Json) -> store.Json:
+    return store.read_json(manifest["config"]["digest"])
 
 
 def sweep(*, parts: bool = False) -> int:
@@ -166,10 +172,13 @@ def _sweep(parts: bool) -> int:
         gone = name if name.startswith(":") else f":{name}"
         os.rename(f"{TREES}/{name}", f"{TREES}/{gone}")
         remove_tree(f"{TREES}/{gone}")
+    # The list is being written by whoever holds its own lock.
+    lock = store.locked("index")
     for name in _names(IMAGES):
         if name.startswith(":") or name.endswith(".new"):
             count += 1
             remove_tree(f"{IMAGES}/{name}")
+    os.close(lock)
     return count
 
 

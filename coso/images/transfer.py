@@ -72,12 +72,10 @@ def _fetch(registry: Registry, data: bytes, kind: str, tell: Tell, *, wanted_her
         return
     if kind not in (store.OCI_MANIFEST, store.DOCKER_MANIFEST):
         raise CosoError(f"the registry gives a manifest of kind {kind!r}, which is no container image")
+    store.check_manifest(found, "what the registry gives")
     described = [found["config"], *found["layers"]]
     fetch_blob(registry, found["config"], tell)
-    config = store.read_json(found["config"]["digest"])
-    diff_ids = list(config.get("rootfs", {}).get("diff_ids") or [])
-    if len(diff_ids) != len(found["layers"]):
-        raise VerificationError("the image's configuration and its manifest do not name as many layers")
+    diff_ids = store.check_layers(found, store.read_json(found["config"]["digest"]), "the image")
 
     def bring(at: int) -> None:
         layer = described[at + 1]

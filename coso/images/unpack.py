@@ -171,6 +171,8 @@ class _Tree:
             found = os.lstat(name, dir_fd=parent).st_mode
         if stat.S_ISDIR(found):
             return
+        if not self._whiteouts:
+            raise ArchiveError(f"{name!r} is a file there, and a directory cannot take its place")
         hidden = stat.S_ISCHR(found)
         os.unlink(name, dir_fd=parent)
         os.mkdir(name, 0o755, dir_fd=parent)
@@ -184,6 +186,8 @@ class _Tree:
         except FileNotFoundError:
             return
         except IsADirectoryError:
+            if not self._whiteouts:
+                raise ArchiveError(f"{name!r} is a directory there, and a file cannot take its place") from None
             remove_at(parent, name)
 
     def _make_file(self, tar: tarfile.TarFile, member: tarfile.TarInfo, parent: int, name: str) -> bool:

@@ -43,6 +43,7 @@ class Container:
         self.directory = spec.root.kept or f"{LAYERS}/{self.id}"
         # What other commands shall know of it, as text, beside its layer.
         self.about = ""
+        self.claims: tuple[int, ...] = ()
         self.hierarchies: list[Hierarchy] = []
         self.membership: Membership | None = None
         self.pid = 0

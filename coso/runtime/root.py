@@ -42,6 +42,8 @@ def make_layers(container: Container) -> None:
         fd = os.open(f"{path}/config.json", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         os.write(fd, container.about.encode())
         os.close(fd)
+        for claim in container.claims:
+            os.close(claim)
     fill_layers(path, container.root_uid, container.root_gid)
     _make_etc(container)
 

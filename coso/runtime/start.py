@@ -28,10 +28,18 @@ if TYPE_CHECKING:
     Explainer = Callable[[steps.Step, int], None]
 
 
-def run(spec: Spec, *, observe: steps.Observer | None = None, explain: Explainer | None = None, about: str = "") -> int:
+def run(
+    spec: Spec,
+    *,
+    observe: steps.Observer | None = None,
+    explain: Explainer | None = None,
+    about: str = "",
+    claims: tuple[int, ...] = (),
+) -> int:
     """Run a container to its end and return its exit status.
 
-    `about` is kept beside the container for other commands to read;
+    `about` is kept beside the container for other commands to read, and once
+    it is, `claims` are closed, which hold what it uses;
     `observe` is told before and after each step, on both sides of the clone;
     `explain` gets each finished step and its microseconds, in the caller's
     process.  Raises CosoError when the container cannot be started; whatever
@@ -47,7 +55,7 @@ def run(spec: Spec, *, observe: steps.Observer | None = None, explain: Explainer
     container = Container(spec, journal.create(), *channel.pair())
     container.outside = beyond
     container.observe = observe
-    container.about = about
+    container.about, container.claims = about, claims
     if spec.cgroups_path:
         container.cgroup = f"{spec.cgroups_path.strip('/')}/{container.cgroup}"
     masked, umask = take_over(), os.umask(0o022)

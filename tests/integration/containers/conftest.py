@@ -47,7 +47,7 @@ def remove_all(coso: Coso) -> None:
     """Remove every container and volume."""
     if ids := coso("ps", "-aq").stdout.split():
         coso("rm", "-f", "-v", *ids)
-    coso("volume", "prune", "-f")
+    coso("volume", "prune", "-a", "-f")
 
 
 def ok(done: Completed) -> str:
