@@ -6,9 +6,9 @@ import sys
 
 from coso.cli import table
 from coso.cli.select import Filters
+from coso.engine import control, record
 from coso.engine import events as happenings
 from coso.engine import logs as written
-from coso.engine import record
 from coso.engine.adopt import adopt
 from coso.errors import CosoError, UsageError
 from coso.flags import Option, read_words
@@ -55,8 +55,11 @@ def logs(words: list[str]) -> int:
 
 
 def _goes_on(container: str) -> bool:
+    """Whether a container may say more: one that has ended, too, while what it said last is being written down."""
     found = record.read(container)
-    return found is not None and (found.is_alive or found.status == "restarting")
+    if found is None or found.is_alive or found.status == "restarting":
+        return found is not None
+    return control.is_watched(container)
 
 
 def top(words: list[str]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import select
-from _socket import socket
+from _socket import MSG_DONTWAIT, socket
 from _struct import pack, unpack
 from fcntl import ioctl
 
@@ -64,15 +64,18 @@ def join(
 def _carry(
     end: socket, signals: int, pidfd: int, *, terminal: bool, interactive: bool, keys: bytes, streams: set[str]
 ) -> int | None:
-    poll = select.poll()
-    poll.register(end.fileno(), select.POLLIN)
-    poll.register(signals, select.POLLIN)
-    if interactive:
-        poll.register(0, select.POLLIN)
-    typed = b""
+    typed, waiting = b"", b""
     while True:
-        ready = {fd for fd, _ in poll.poll()}
-        if end.fileno() in ready:
+        poll = select.poll()
+        # Whoever cannot be told takes no more from the terminal: but output goes on, or both would wait for each other.
+        poll.register(end.fileno(), select.POLLIN | (select.POLLOUT if waiting else 0))
+        poll.register(signals, select.POLLIN)
+        if interactive and not waiting:
+            poll.register(0, select.POLLIN)
+        ready = dict(poll.poll())
+        if ready.get(end.fileno(), 0) & select.POLLOUT:
+            waiting = _send(end, waiting)
+        if ready.get(end.fileno(), 0) & ~select.POLLOUT:
             packet = end.recv(LARGEST)
             if packet[:1] == b"x":
                 return int(packet[1:])
@@ -88,15 +91,23 @@ def _carry(
         if 0 in ready:
             data = os.read(0, PIECE)
             if not data:
-                end.send(b"e")
-                poll.unregister(0)
+                waiting, interactive = _send(end, b"e"), False
                 continue
             if terminal and keys:
                 data, typed, detached = _without_keys(typed, data, keys)
                 if detached:
                     return None
             if data:
-                end.send(b"i" + data)
+                waiting = _send(end, b"i" + data)
+
+
+def _send(end: socket, packet: bytes) -> bytes:
+    """Send a packet if there is room; what is still to be sent."""
+    try:
+        end.send(packet, MSG_DONTWAIT)
+    except BlockingIOError:
+        return packet
+    return b""
 
 
 def _show(packet: bytes, streams: set[str]) -> None:

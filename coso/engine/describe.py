@@ -130,7 +130,7 @@ def _host_config(one: Record) -> Json:
 def _shm_size(one: Record) -> int:
     from coso.spec import units
 
-    return units.memory(one.option("shm-size", "64m"))
+    return units.size(one.option("shm-size", "64m"))
 
 
 def network_mode(one: Record) -> str:

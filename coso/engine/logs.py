@@ -55,13 +55,8 @@ def settings(container: str, options: dict[str, list[str]]) -> Settings:
     if options.get("log-driver", ["json-file"])[-1] == "none":
         return Settings("", 0, 1)
     wanted = dict(text.partition("=")[::2] for text in options.get("log-opt", []))
-    most = size(wanted["max-size"]) if "max-size" in wanted else 0
+    most = units.size(wanted["max-size"]) if "max-size" in wanted else 0
     return Settings(f"{LAYERS}/{container}/{FILE}", most, int(wanted.get("max-file", "1")))
-
-
-def size(text: str) -> int:
-    """The bytes of `10m` or a number. Raises UsageError."""
-    return int(text) if text.isdecimal() else units.memory(text)
 
 
 def open_log(path: str) -> int:

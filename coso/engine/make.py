@@ -11,7 +11,7 @@ from coso.runtime import journal, running, user
 from coso.runtime.root import fill_layers
 from coso.runtime.rootless import as_root
 from coso.runtime.undo import remove_link, remove_tree
-from coso.spec import IdMapping, Joined, Root, Spec, mounts
+from coso.spec import IdMapping, Joined, Root, Spec, mounts, units
 from coso.spec.build import labels, lines_of, spec_from
 from coso.state import LAYERS, NAMES, make_directories
 from coso.times import duration, now
@@ -112,10 +112,10 @@ def check(given: Words) -> None:
     if given.last("log-driver", "json-file") not in DRIVERS:
         raise UsageError(f"--log-driver {given.last('log-driver')!r} is not offered", hint="json-file and none are")
     for text in given.all("log-opt"):
-        key, _, size = text.partition("=")
+        key, _, most = text.partition("=")
         if key == "max-size":
-            logs.size(size)
-        elif not (key == "max-file" and size.isdecimal() and int(size) > 0):
+            units.size(most)
+        elif not (key == "max-file" and most.isdecimal() and 0 < int(most) < logs.MOST_FILES):
             raise UsageError(f"--log-opt {text!r} is not known", hint="max-size=10m and max-file=3 are")
     for option in ("health-interval", "health-timeout", "health-start-period", "health-start-interval"):
         if option in given.options:

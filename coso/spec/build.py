@@ -207,7 +207,7 @@ def _mounts(words: Words, privileged: bool) -> tuple[Mount, ...]:
         if item.destination == "/dev/shm" and "shm-size" in words.options:
             options = (
                 *(o for o in options if not o.startswith("size=")),
-                f"size={units.memory(words.last('shm-size'))}",
+                f"size={units.size(words.last('shm-size'))}",
             )
         if privileged and item.destination in ("/sys", "/sys/fs/cgroup"):
             options = tuple(option for option in options if option != "ro")

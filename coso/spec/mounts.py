@@ -105,7 +105,7 @@ def _mount(text: str) -> Wish:
     if kind == "tmpfs":
         options = []
         if size := fields.pop("tmpfs-size", ""):
-            options.append(f"size={units.memory(size)}")
+            options.append(f"size={units.size(size)}")
         if mode := fields.pop("tmpfs-mode", ""):
             options.append(f"mode={mode}")
         wish = Wish("tmpfs", target, "", readonly, tuple(options))

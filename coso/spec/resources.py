@@ -45,7 +45,7 @@ def _rates(words: Words, option: str) -> tuple[DeviceRate, ...]:
         path, _, number = text.rpartition(":")
         try:
             about = os.stat(path)
-            rate = int(number) if number.isdecimal() else units.memory(number)
+            rate = int(number) if number.isdecimal() else units.size(number)
         except (OSError, ValueError) as error:
             raise UsageError(f"--{option} {text!r}: {getattr(error, 'strerror', error)}") from None
         found.append(DeviceRate(os.major(about.st_rdev), os.minor(about.st_rdev), rate))

@@ -8,19 +8,27 @@ _FACTORS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 4
 _LEAST_MEMORY = 512 << 10
 
 
-def memory(text: str) -> int:
+def size(text: str) -> int:
     """Bytes of `64m`, `1.5g`, `1048576`; suffixes b k m g t, also as kb or KiB. Raises UsageError."""
     lower = text.strip().lower()
     number = lower.rstrip("bkmgti")
     suffix = lower[len(number) :]
     unit = suffix[:1] if suffix[1:] in ("", "b", "ib") else None
     try:
-        size = int(float(number) * _FACTORS[unit if unit is not None else "?"])
+        found = int(float(number) * _FACTORS[unit if unit is not None else "?"])
     except (ValueError, KeyError, OverflowError):
         raise UsageError(f"{text!r} is not a size", hint="write it as 64m, 1.5g or a number of bytes") from None
-    if size < _LEAST_MEMORY:
+    if found < 0:
+        raise UsageError(f"{text!r} is not a size", hint="write it as 64m, 1.5g or a number of bytes")
+    return found
+
+
+def memory(text: str) -> int:
+    """Bytes of memory for processes, written as any size. Raises UsageError."""
+    found = size(text)
+    if found < _LEAST_MEMORY:
         raise UsageError(f"{text!r} is too little memory to start a process", hint="give 512k or more, 64m say")
-    return size
+    return found
 
 
 def cpus(text: str) -> float:

@@ -118,6 +118,27 @@ def test_a_layer_cannot_write_outside_of_its_tree(coso: Coso, tmp_path: Path) ->
         coso("rmi", f"test/{trick}:1")
 
 
+@pytest.mark.parametrize("diff_id", ["sha256:../../../../tmp/planted", "sha256:" + "A" * 64, "md5:" + "0" * 32, ""])
+def test_an_image_cannot_name_a_place_for_its_layer(coso: Coso, alpine: str, tmp_path: Path, diff_id: str) -> None:
+    ok(coso("save", "--format", "docker-archive", "-o", str(tmp_path / "image.tar"), alpine))
+    subprocess.run(["tar", "-C", str(tmp_path), "-xf", str(tmp_path / "image.tar")], check=True)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    config = json.loads((tmp_path / manifest[0]["Config"]).read_text())
+    config["rootfs"]["diff_ids"] = [diff_id]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "manifest.json").write_text(json.dumps([{**manifest[0], "Config": "config.json", "RepoTags": ["t:1"]}]))
+    subprocess.run(
+        ["tar", "-C", str(tmp_path), "-cf", "bad.tar", "manifest.json", "config.json", *manifest[0]["Layers"]],
+        check=True,
+        cwd=tmp_path,
+    )
+    done = coso("load", "-i", str(tmp_path / "bad.tar"))
+    assert done.returncode == 125, done.stdout
+    assert "Traceback" not in done.stderr
+    assert "t:1" not in coso("images").stdout
+    assert not Path("/tmp/planted").exists()
+
+
 def test_whiteouts_opaque_directories_links_and_attributes_are_kept(coso: Coso, alpine: str, tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text(
         f"FROM {alpine}\n"

@@ -202,6 +202,20 @@ def test_a_dockerfile_comes_from_a_pipe_and_a_target_is_where_it_ends(coso: Coso
     ok(coso("rmi", "built/one", "built/two"))
 
 
+def test_a_directory_goes_through_a_link_and_takes_no_files_place(coso: Coso, alpine: str, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/new").write_text("x")
+    words = ("build", "-q", *NETWORK, "-t", "built/over", str(tmp_path))
+    (tmp_path / "Dockerfile").write_text(f"FROM {alpine}\nRUN mkdir /real && ln -s real /link\nCOPY d /link/\n")
+    ok(coso(*words))
+    assert ok(coso(*RUN, "built/over", "sh", "-c", "readlink /link; ls /real")).split() == ["real", "new"]
+    (tmp_path / "Dockerfile").write_text(f"FROM {alpine}\nRUN touch /file\nCOPY d /file\n")
+    assert coso(*words).returncode == 125
+    ok(coso("rmi", "built/over"))
+    ok(coso("builder", "prune", "-f"))
+    ok(coso("image", "prune", "-f"))
+
+
 def test_a_link_of_an_image_leads_a_build_nowhere_outside(coso: Coso, alpine: str, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import time
@@ -155,6 +156,66 @@ def test_files_go_in_and_out_of_a_container_that_runs_and_one_that_does_not(c: C
     assert c("cp", "a:/no/such", str(tmp_path)).returncode != 0
     ok(c("start", "a"))
     assert ok(c("exec", "a", "sh", "-c", "stat -c %u:%g /running/sub/file; cat /stopped/sub/file")) == "0:0\ncontent"
+
+
+def test_cp_gives_no_directory_a_files_place_nor_a_file_a_directorys(c: Coso, tmp_path: Path) -> None:
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir/sub").mkdir()
+    (tmp_path / "sub").write_text("x")
+    ok(c("create", "--name", "a", "--network", "none", "I", "true"))
+    ok(c("cp", str(tmp_path / "dir"), "a:/srv/"))
+    assert c("cp", str(tmp_path / "sub"), "a:/srv/dir").returncode == 125
+    assert c("cp", str(tmp_path / "dir"), "a:/etc/passwd").returncode == 125
+    assert c("cp", "a:/etc/passwd", "-").returncode == 0
+    (tmp_path / "target/passwd").mkdir(parents=True)
+    assert c("cp", "a:/etc/passwd", str(tmp_path / "target")).returncode == 125
+    assert (tmp_path / "target/passwd").is_dir()
+
+
+def test_a_container_is_not_started_while_its_files_are_taken(c: Coso, programs: Path) -> None:
+    ok(c("create", "--name", "a", "--network", "none", "I", "true"))
+    export = subprocess.Popen([str(programs / "coso"), "export", "a"], stdout=subprocess.PIPE)
+    time.sleep(0.3)  # It waits for somebody to read.
+    done = c("start", "a")
+    assert done.returncode == 1
+    assert "busy" in done.stderr
+    export.communicate()
+    assert export.returncode == 0
+    ok(c("start", "a"))
+
+
+def test_input_that_is_not_read_waits_and_nothing_else_does(c: Coso, programs: Path) -> None:
+    ok(c("run", "-di", "--name", "a", "--network", "none", "I", "sh", "-c", "read x; echo got $x; exec sleep 100"))
+    typing = subprocess.Popen([str(programs / "coso"), "attach", "a"], stdin=subprocess.PIPE)
+    assert typing.stdin
+    os.set_blocking(typing.stdin.fileno(), False)
+    sent = 0
+    until = time.monotonic() + 2
+    while time.monotonic() < until:
+        try:
+            sent += os.write(typing.stdin.fileno(), b"line\n" * 1000)
+        except BlockingIOError:
+            time.sleep(0.05)
+    assert 65536 < sent < 4 << 20
+    assert eventually(lambda: "got line" in c("logs", "a").stdout)
+    begun = time.monotonic()
+    ok(c("stop", "-t", "0", "a"))
+    assert time.monotonic() - begun < 2
+    assert typing.wait(5) == 137
+    typing.stdin.close()
+
+
+def test_much_goes_in_and_comes_out_at_the_same_time(c: Coso) -> None:
+    data = bytes(range(256)) * (40 << 10)
+    assert c("run", "-i", "--network", "none", "I", "cat", input=data, text=False).stdout == data
+
+
+def test_a_log_that_is_rotated_is_followed_without_a_gap(c: Coso) -> None:
+    loop = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo $i; done"
+    options = ("--log-opt", "max-size=20k", "--log-opt", "max-file=500")
+    ok(c("run", "-d", "--name", "r", *options, "--network", "none", "I", "sh", "-c", loop))
+    assert ok(c("logs", "-f", "r")).split() == [str(number) for number in range(1, 20001)]
+    assert ok(c("logs", "r")).split() == [str(number) for number in range(1, 20001)]
 
 
 def test_a_link_in_a_container_leads_cp_nowhere_outside(c: Coso, tmp_path: Path) -> None:

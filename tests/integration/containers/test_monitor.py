@@ -39,6 +39,13 @@ def kill_all(programs: Path) -> None:
             continue
 
 
+def kill_monitors(programs: Path) -> None:
+    """Kill all but the zygote, which listens at sockets with its name."""
+    for pid in of_coso(programs):
+        if not any("zygote" in path for path in _sockets(pid)):
+            os.kill(pid, signal.SIGKILL)
+
+
 def test_a_killed_monitor_is_replaced_and_no_output_is_lost(c: Coso, programs: Path) -> None:
     ok(c("run", "-d", "--name", "a", "--network", "none", "I", "sh", "-c", LOOP))
     pid = ok(c("inspect", "-f", "{{.State.Pid}}", "a"))
@@ -73,24 +80,18 @@ def test_a_policy_holds_for_a_container_whose_monitor_was_killed(c: Coso, progra
 
 def test_a_terminal_outlives_the_monitor(c: Coso, programs: Path) -> None:
     ok(c("run", "-dit", "--name", "t", "--network", "none", "I", "sh", "-c", "while :; do echo tick; sleep 0.1; done"))
-    monitor = Path(f"{state.JOURNALS}").iterdir()
-    container = next(monitor).name
-    zygote = [pid for pid in of_coso(programs) if not _holds(pid, container)]
-    for pid in of_coso(programs):
-        if pid not in zygote:
-            os.kill(pid, signal.SIGKILL)
+    kill_monitors(programs)
     before = len(ok(c("logs", "t")).splitlines())
     assert eventually(lambda: len(ok(c("logs", "t")).splitlines()) > before + 3)
 
 
-def _holds(pid: int, container: str) -> bool:
-    """Whether a process has a container's journal open."""
-    try:
-        links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
-    except OSError:
-        return False
-    # A monitor that nothing has happened to holds it as a message in a socket; the zygote listens.
-    return any(container in link for link in links) or not any("zygote" in link for link in _sockets(pid))
+def test_input_outlives_the_monitor(c: Coso, programs: Path) -> None:
+    ok(c("run", "-di", "--name", "i", "--network", "none", "I", "cat"))
+    kill_monitors(programs)
+    time.sleep(0.2)
+    assert ok(c("ps", "--format", "{{.State}}")) == "running"
+    assert ok(c("attach", "i", input="still here\n")) == "still here"
+    assert ok(c("wait", "i")) == "0"
 
 
 def _sockets(pid: int) -> list[str]:
