@@ -10,7 +10,7 @@ import os
 from hashlib import sha256
 
 from coso import quickjson
-from coso.images import store
+from coso.images import blobs, store
 from coso.runtime.undo import remove_tree
 from coso.state import BUILD, make_directories
 from coso.value import value
@@ -42,7 +42,7 @@ def look_up(key: str) -> Layer | None:
     layer = Layer(found["described"], found["diff_id"])
     if layer.described is None:
         return layer
-    whole = store.has_blob(layer.described["digest"]) and os.path.isdir(store.tree_of(layer.diff_id))
+    whole = blobs.has_blob(layer.described["digest"]) and os.path.isdir(store.tree_of(layer.diff_id))
     return layer if whole else None
 
 
@@ -50,7 +50,7 @@ def keep(key: str, layer: Layer) -> None:
     """Remember which layer a key has made."""
     make_directories(DIRECTORY)
     text = quickjson.dumps({"described": layer.described, "diff_id": layer.diff_id})
-    store.write_whole(f"{DIRECTORY}/{key}", text.encode())
+    blobs.write_whole(f"{DIRECTORY}/{key}", text.encode())
 
 
 def prune() -> int:

@@ -12,8 +12,8 @@ from coso.build.cache import Layer
 from coso.build.context import Tree
 from coso.build.dockerfile import DOCUMENT, Instruction
 from coso.errors import CosoError
+from coso.images import blobs, layers, store
 from coso.images import instructions as changes
-from coso.images import layers, store
 from coso.kernel.path import open_in_root
 from coso.spec import Mount
 from coso.state import IMAGES, make_directories
@@ -41,7 +41,7 @@ def carry_out(
     wanted: Command, diff_ids: list[str], files: Tree, layers_of: Callable[[str], list[str]], clamp: int | None
 ) -> Layer:
     """The layer that a RUN makes. Raises CosoError when its command fails."""
-    store.make_store()
+    blobs.make_store()
     place = f"{IMAGES}/:{os.getpid()}-{os.urandom(4).hex()}"
     os.mkdir(place, 0o755)
     try:

@@ -13,7 +13,7 @@ from coso.build.cache import Layer
 from coso.build.context import Tree
 from coso.build.dockerfile import Instruction
 from coso.errors import UsageError
-from coso.images import archive, store
+from coso.images import archive, blobs, store
 from coso.images import instructions as changes
 from coso.times import now, written
 from coso.value import replace, value
@@ -102,7 +102,7 @@ class Stage:
             "rootfs": {"type": "layers", "diff_ids": self.diff_ids},
             "history": self.history,
         }
-        return archive.add_manifest(store.add_blob(quickjson.dumps(config).encode()), self.described)
+        return archive.add_manifest(blobs.add_blob(quickjson.dumps(config).encode()), self.described)
 
     def _now(self) -> str:
         return now() if self.wishes.clamp is None else written(self.wishes.clamp * 1_000_000_000)
@@ -145,7 +145,7 @@ class Stage:
 
     def _layer(self, instruction: Instruction, key: str, make: Callable[[], Layer]) -> None:
         """An instruction that may change files: from an earlier build, or made now."""
-        lock = store.locked("use", shared=True)
+        lock = blobs.locked("use", shared=True)
         try:
             found = cache.look_up(key) if self.wishes.uses_cache else None
             if found:

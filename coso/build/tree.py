@@ -9,7 +9,7 @@ from coso.build.cache import Layer
 from coso.engine.merged import inside
 from coso.errors import CosoError
 from coso.flags import Words
-from coso.images import layers, store
+from coso.images import blobs, layers, store
 from coso.kernel import mount
 from coso.kernel.path import open_in_root
 from coso.kernel.process import CLONE_NEWNS, is_limited, unshare
@@ -64,7 +64,7 @@ def changed(
     It is given descriptors of the tree's root, and of that of the layers
     `beside`, -1 without.  Raises CosoError.
     """
-    store.make_store()
+    blobs.make_store()
     place = f"{IMAGES}/:{os.getpid()}-{os.urandom(4).hex()}"
     upper, work = f"{place}/upper", f"{place}/work"
     os.makedirs(upper, 0o755)

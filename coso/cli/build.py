@@ -14,8 +14,8 @@ from coso.cli.containers import FORCE
 from coso.cli.options import OPTIONS as RUN_OPTIONS
 from coso.errors import UsageError
 from coso.flags import Option, Words, read_words
+from coso.images import blobs, registries, store, tidy
 from coso.images import instructions as changes
-from coso.images import registries, store, tidy
 from coso.images.reference import familiar, parse
 
 NAMES = ("Dockerfile", "Containerfile")
@@ -52,7 +52,7 @@ def build(words: list[str]) -> int:
     text, tree = _read(given)
     instructions = dockerfile.read(text)
     # Nothing of what it is made from, nor of what is made, is swept away meanwhile.
-    lock = store.locked("use", shared=True)
+    lock = blobs.locked("use", shared=True)
     image = _Build(given, tree, instructions).run()
     for name in names or [""]:
         store.tag(store.OCI_MANIFEST, image.digest, name)

@@ -11,7 +11,7 @@ from coso.engine import control, events, launching, make, record
 from coso.engine.attach import DEFAULT_KEYS, join, keys_of
 from coso.errors import CosoError, UsageError
 from coso.flags import Option, Words, read_words
-from coso.images import store
+from coso.images import blobs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def create(words: list[str]) -> int:
         return 0
     if not given.rest and not given.last("rootfs"):
         raise UsageError("an image is wanted", hint="coso create [OPTIONS] IMAGE [COMMAND …]")
-    claim = store.locked("use", shared=True)
+    claim = blobs.locked("use", shared=True)
     source, command = source_and_command(given)
     container = _create(given, source, command)
     os.close(claim)

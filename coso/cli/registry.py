@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 from coso.cli.images import QUIET
 from coso.errors import UsageError
 from coso.flags import Option, read_words
-from coso.images import auth, registries, store
+from coso.images import auth, blobs, registries, store
 from coso.images.reference import DOCKER_HUB, familiar, parse
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def push(words: list[str]) -> int:
         with _Bars(True, given.on("quiet")) as bars:
             insecure = not given.on("tls-verify", True)
             digest = send(image, wanted, insecure=insecure, tell=bars.tell if bars.on else quietly)
-        size = len(store.read_blob(digest))
+        size = len(blobs.read_blob(digest))
         sys.stdout.write(f"{name}\n" if given.on("quiet") else f"{wanted.tag}: digest: {digest} size: {size}\n")
     return 0
 

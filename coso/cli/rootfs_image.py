@@ -6,7 +6,7 @@ import os
 
 from coso import quickjson
 from coso.errors import CosoError
-from coso.images import archive, layers, pack, rootfs, store
+from coso.images import archive, blobs, layers, pack, rootfs, store
 from coso.images.reference import parse
 from coso.spec import defaults
 from coso.times import written
@@ -21,7 +21,7 @@ def of_setup(name: str) -> store.Image | None:
     except CosoError:
         return None
     rootfs.check(path)
-    lock = store.locked("use", shared=True)
+    lock = blobs.locked("use", shared=True)
     try:
         described, diff_id = layers.make(lambda stream: pack.pack(path, stream, whiteouts=False))
         layers.install(described["digest"], diff_id)
@@ -34,7 +34,7 @@ def of_setup(name: str) -> store.Image | None:
             "rootfs": {"type": "layers", "diff_ids": [diff_id]},
             "history": [{"created": created, "created_by": "coso: the rootfs of fs-setup"}],
         }
-        digest = archive.add_manifest(store.add_blob(quickjson.dumps(config).encode()), [described])
+        digest = archive.add_manifest(blobs.add_blob(quickjson.dumps(config).encode()), [described])
         store.tag(store.OCI_MANIFEST, digest, parse(name).whole)
         return store.load(digest)
     finally:

@@ -10,7 +10,7 @@ from coso.cli.sources import source_and_command
 from coso.errors import UsageError
 from coso.flags import HELP as HELP_OPTION
 from coso.flags import Words, parse, usage
-from coso.images import store
+from coso.images import blobs
 from coso.runtime.start import run
 from coso.spec import Joined
 from coso.spec.build import spec_from
@@ -46,12 +46,12 @@ def main(words: list[str]) -> int:
         sys.stdout.write(HELP + usage(OPTIONS) + "\n")
         return 0
     # Nothing of its image is removed before it is written down that there is a container of it.
-    claim = store.locked("use", shared=True) if given.rest and not given.last("rootfs") else -1
+    claim = blobs.locked("use", shared=True) if given.rest and not given.last("rootfs") else -1
     source, command = source_and_command(given)
     if not stays_in_front(given, source):
         from coso.cli.create import run_kept
 
-        return run_kept(given, source, command, claim if claim >= 0 else store.locked("use", shared=True))
+        return run_kept(given, source, command, claim if claim >= 0 else blobs.locked("use", shared=True))
     return in_front(given, source, command, claim)
 
 

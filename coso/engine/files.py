@@ -11,7 +11,7 @@ from coso import quickjson
 from coso.engine import merged
 from coso.engine.record import Record
 from coso.errors import CosoError, UsageError
-from coso.images import archive, layers, store
+from coso.images import archive, blobs, layers, store
 from coso.images.instructions import changed
 from coso.images.pack import pack, pack_one
 from coso.images.reference import parse
@@ -284,7 +284,7 @@ def commit(one: Record, name: str, *, author: str, message: str, instructions: l
         from coso.engine import control
 
         control.pause(one)
-    lock = store.locked("use", shared=True)
+    lock = blobs.locked("use", shared=True)
     try:
         return _commit(one, name, author, message, instructions)
     finally:
@@ -308,7 +308,7 @@ def _commit(one: Record, name: str, author: str, message: str, instructions: lis
     command = " ".join(one.config.get("args") or ())
     entry = {"created": created, "created_by": command, **({"author": author} if author else {})}
     config["history"] = [*(config.get("history") or []), {**entry, **({"comment": message} if message else {})}]
-    digest = store.add_blob(quickjson.dumps(config).encode())
+    digest = blobs.add_blob(quickjson.dumps(config).encode())
     manifest = archive.add_manifest(digest, [*(below.manifest["layers"] if below else []), described])
     store.tag(store.OCI_MANIFEST, manifest, parse(name).whole if name else "")
     return digest

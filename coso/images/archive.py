@@ -15,7 +15,7 @@ from typing import IO
 
 from coso import quickjson
 from coso.errors import ArchiveError, CosoError, UsageError, VerificationError
-from coso.images import layers, store
+from coso.images import blobs, layers, store
 from coso.images.reference import familiar, parse
 from coso.state import IMAGES
 
@@ -61,7 +61,7 @@ class _Files:
 
 def load(path: str, stream: IO[bytes] | None = None) -> list[str]:
     """Bring every image of an archive or a directory into the store; their names, or ids. Raises CosoError."""
-    lock = store.locked("use", shared=True)
+    lock = blobs.locked("use", shared=True)
     place = f"{IMAGES}/:{os.getpid()}-{os.urandom(4).hex()}"
     try:
         if not stream and os.path.isdir(path):
@@ -109,7 +109,7 @@ def _spread(file: IO[bytes], place: str) -> _Files:
 
 
 def _load(files: _Files) -> list[str]:
-    store.make_store()
+    blobs.make_store()
     docker = files.json("manifest.json") if files.has("manifest.json") else []
     listed = docker if isinstance(docker, list) else []
     if files.has("index.json"):
@@ -146,7 +146,7 @@ def _name(digest: str, kind: str, names: list[str]) -> list[str]:
 def _keep_all(files: _Files, digest: str, kind: str, *, install: bool) -> str:
     """Keep a manifest or index and all that it names; the digest number of its configuration, `""` for an index."""
     _keep(files, digest)
-    found = store.read_json(digest)
+    found = blobs.read_json(digest)
     if kind in store.INDEXES:
         for item in found["manifests"]:
             # An archive of one platform may still name the others in its index.
@@ -156,7 +156,7 @@ def _keep_all(files: _Files, digest: str, kind: str, *, install: bool) -> str:
         return ""
     store.check_manifest(found, digest)
     _keep(files, found["config"]["digest"])
-    diff_ids = store.check_layers(found, store.read_json(found["config"]["digest"]), digest)
+    diff_ids = store.check_layers(found, blobs.read_json(found["config"]["digest"]), digest)
     for layer, diff_id in zip(found["layers"], diff_ids, strict=True):
         _keep(files, layer["digest"])
         if install:
@@ -166,7 +166,7 @@ def _keep_all(files: _Files, digest: str, kind: str, *, install: bool) -> str:
 
 def _keep(files: _Files, digest: str) -> None:
     """Copy a blob into the store, verified."""
-    path = store.blob_path(digest)
+    path = blobs.blob_path(digest)
     if os.path.exists(path):
         return
     beside = f"{path}.{os.getpid()}.new"
@@ -185,9 +185,9 @@ def _keep(files: _Files, digest: str) -> None:
 def _load_docker(files: _Files, entry: store.Json) -> list[str]:
     with files.open(entry["Config"]) as file:
         text = file.read()
-    diff_ids = store.check_layers({"layers": entry["Layers"]}, store.json_object(text, entry["Config"]), "the archive")
+    diff_ids = store.check_layers({"layers": entry["Layers"]}, blobs.json_object(text, entry["Config"]), "the archive")
     described = [_keep_layer(files, name, diff_id) for name, diff_id in zip(entry["Layers"], diff_ids, strict=True)]
-    digest = add_manifest(store.add_blob(text), described)
+    digest = add_manifest(blobs.add_blob(text), described)
     return _name(digest, store.OCI_MANIFEST, list(entry.get("RepoTags") or []))
 
 
@@ -214,10 +214,10 @@ def add_manifest(config: str, described: list[store.Json]) -> str:
     manifest = {
         "schemaVersion": 2,
         "mediaType": store.OCI_MANIFEST,
-        "config": store.descriptor(store.OCI_CONFIG, config),
+        "config": blobs.descriptor(store.OCI_CONFIG, config),
         "layers": described,
     }
-    return store.add_blob(quickjson.dumps(manifest).encode())
+    return blobs.add_blob(quickjson.dumps(manifest).encode())
 
 
 def save(images: list[tuple[store.Image, list[str]]], target: IO[bytes] | str, kind: str = "oci-archive") -> None:
@@ -239,7 +239,7 @@ def _index_of(entries: list[store.Json]) -> str:
 
 def _entries(images: list[tuple[store.Image, list[str]]]) -> Iterator[store.Json]:
     for image, names in images:
-        described = store.descriptor(image.listed_type, image.listed)
+        described = blobs.descriptor(image.listed_type, image.listed)
         for name in names:
             yield {**described, "annotations": {store.NAME: name, CONTAINERD_NAME: name}}
         if not names:
@@ -248,12 +248,12 @@ def _entries(images: list[tuple[store.Image, list[str]]]) -> Iterator[store.Json
 
 def _blobs_of(images: list[tuple[store.Image, list[str]]]) -> list[str]:
     found = (digest for image, _ in images for digest in store.reachable(image.listed))
-    return [digest for digest in dict.fromkeys(found) if store.has_blob(digest)]
+    return [digest for digest in dict.fromkeys(found) if blobs.has_blob(digest)]
 
 
 def _save_layout(images: list[tuple[store.Image, list[str]]], tar: tarfile.TarFile) -> list[store.Json]:
     for digest in _blobs_of(images):
-        _add_file(tar, f"blobs/sha256/{digest.removeprefix('sha256:')}", store.blob_path(digest))
+        _add_file(tar, f"blobs/sha256/{digest.removeprefix('sha256:')}", blobs.blob_path(digest))
     return list(_entries(images))
 
 
@@ -263,14 +263,14 @@ def _save_docker(images: list[tuple[store.Image, list[str]]], tar: tarfile.TarFi
     done: set[str] = set()
     for image, names in images:
         config = f"blobs/sha256/{image.id}"
-        blobs = [layer["digest"].removeprefix("sha256:") for layer in image.manifest["layers"]]
-        places = [f"blobs/sha256/{blob}" for blob in blobs]
+        digests = [layer["digest"].removeprefix("sha256:") for layer in image.manifest["layers"]]
+        places = [f"blobs/sha256/{blob}" for blob in digests]
         if plain:
             config = f"{image.id}.json"
             places = [f"{store.key_of(diff_id)}/layer.tar" for diff_id in image.diff_ids]
             if config not in done:
-                _add_text(tar, config, store.read_blob(f"sha256:{image.id}").decode())
-            for place, blob in zip(places, blobs, strict=True):
+                _add_text(tar, config, blobs.read_blob(f"sha256:{image.id}").decode())
+            for place, blob in zip(places, digests, strict=True):
                 if place not in done:
                     _add_plain_layer(tar, place, blob)
                     done.add(place)
@@ -283,7 +283,7 @@ def _add_plain_layer(tar: tarfile.TarFile, name: str, blob: str) -> None:
     """A layer out of its compression, by way of a file: an archive tells the length before the content."""
     import tempfile
 
-    with open(store.blob_path(f"sha256:{blob}"), "rb") as file, tempfile.TemporaryFile(dir=IMAGES) as whole:
+    with open(blobs.blob_path(f"sha256:{blob}"), "rb") as file, tempfile.TemporaryFile(dir=IMAGES) as whole:
         _copier(layers.decompressed(file))(whole)
         size = whole.tell()
         whole.seek(0)
@@ -314,7 +314,7 @@ def _save_directory(images: list[tuple[store.Image, list[str]]], path: str) -> N
     os.makedirs(f"{path}/blobs/sha256", exist_ok=True)
     for digest in _blobs_of(images):
         place = f"{path}/blobs/sha256/{digest.removeprefix('sha256:')}"
-        with open(store.blob_path(digest), "rb") as source, open(place, "wb") as target:
+        with open(blobs.blob_path(digest), "rb") as source, open(place, "wb") as target:
             _copier(source)(target)
     for name, text in (
         ("oci-layout", '{"imageLayoutVersion": "1.0.0"}'),
@@ -326,7 +326,7 @@ def _save_directory(images: list[tuple[store.Image, list[str]]], path: str) -> N
 
 def import_tree(file: IO[bytes], name: str, settings: store.Json, message: str, created: str) -> str:
     """Make an image of one layer from an archive of a root filesystem; its id. Raises CosoError."""
-    lock = store.locked("use", shared=True)
+    lock = blobs.locked("use", shared=True)
     try:
         source = layers.decompressed(file) if file.seekable() else file
         described, diff_id = layers.make(_copier(source))
@@ -339,7 +339,7 @@ def import_tree(file: IO[bytes], name: str, settings: store.Json, message: str, 
             "rootfs": {"type": "layers", "diff_ids": [diff_id]},
             "history": [{"created": created, "comment": message or "imported from an archive"}],
         }
-        digest = store.add_blob(quickjson.dumps(config).encode())
+        digest = blobs.add_blob(quickjson.dumps(config).encode())
         store.tag(store.OCI_MANIFEST, add_manifest(digest, [described]), parse(name).whole if name else "")
         return digest
     except tarfile.TarError as error:

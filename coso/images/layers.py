@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from coso import quickjson
 from coso.errors import ArchiveError, VerificationError
-from coso.images import pack, store
+from coso.images import blobs, pack, store
 from coso.images.unpack import unpack
 from coso.kernel.call import call
 from coso.state import TREES
@@ -79,7 +79,7 @@ def install(blob: str, diff_id: str) -> None:
     """Unpack a blob of the store into its tree, unless that is there. Raises ArchiveError, VerificationError."""
     if os.path.isdir(store.tree_of(diff_id)):
         return
-    with open(store.blob_path(blob), "rb") as file:
+    with open(blobs.blob_path(blob), "rb") as file:
         place, found, size = unpack_beside(file, blob)
     if found != diff_id:
         discard(place)
@@ -124,7 +124,7 @@ def put_in_place(place: str, diff_id: str, size: int) -> None:
     call("syncfs", fd)
     os.close(fd)
     tree = store.tree_of(diff_id)
-    store.write_whole(f"{tree}.json", quickjson.dumps({"diff_id": diff_id, "size": size}).encode())
+    blobs.write_whole(f"{tree}.json", quickjson.dumps({"diff_id": diff_id, "size": size}).encode())
     try:
         os.rename(place, tree)
     except OSError:
@@ -135,8 +135,8 @@ def put_in_place(place: str, diff_id: str, size: int) -> None:
 
 def make(write: Callable[[IO[bytes]], None], *, compression: str = "gzip", level: int = 6) -> tuple[store.Json, str]:
     """Add a layer that `write` writes as an archive to the store: its descriptor, and the digest of the archive."""
-    store.make_store()
-    beside = f"{store.BLOBS}/{os.urandom(8).hex()}.{os.getpid()}.new"
+    blobs.make_store()
+    beside = f"{blobs.BLOBS}/{os.urandom(8).hex()}.{os.getpid()}.new"
     try:
         with open(beside, "wb") as file:
             outer = Digesting(file)
@@ -145,12 +145,12 @@ def make(write: Callable[[IO[bytes]], None], *, compression: str = "gzip", level
                 write(inner)  # type: ignore[arg-type]
             file.flush()
             os.fsync(file.fileno())
-        os.rename(beside, store.blob_path(outer.digest))
+        os.rename(beside, blobs.blob_path(outer.digest))
     finally:
         if os.path.exists(beside):
             os.unlink(beside)
     suffix = f"+{compression}" if compression else ""
-    return store.descriptor(f"{store.OCI_LAYER}{suffix}", outer.digest), inner.digest
+    return blobs.descriptor(f"{store.OCI_LAYER}{suffix}", outer.digest), inner.digest
 
 
 class _Plain:

@@ -16,7 +16,7 @@ from urllib.parse import urljoin
 import requests
 
 from coso.errors import CosoError, DownloadError, MissingError, VerificationError
-from coso.images import auth, registries, store
+from coso.images import auth, blobs, registries, store
 from coso.images.reference import DOCKER_HUB
 from coso.images.registries import HUB_HOST, Endpoint
 
@@ -72,7 +72,7 @@ class Registry:
                 f"the manifest {wanted} of {self._name} is {digest}", cause="a damaged or forged answer"
             )
         kind = answer.headers.get("Content-Type", "").partition(";")[0].strip()
-        return data, kind or str(store.json_object(data, wanted).get("mediaType", "")), digest
+        return data, kind or str(blobs.json_object(data, wanted).get("mediaType", "")), digest
 
     def blob(self, digest: str, start: int) -> tuple[bool, Iterator[bytes]]:
         """A blob from byte `start` on: whether the registry goes on from there, and the bytes. Raises DownloadError."""

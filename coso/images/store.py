@@ -10,13 +10,13 @@ is consistent, and what a killed process left is swept up later.
 
 from __future__ import annotations
 
-import fcntl
 import os
 
 from coso import quickjson
 from coso.errors import CosoError, MissingError, UsageError
+from coso.images import blobs
 from coso.images.reference import HEX, Reference, parse
-from coso.state import IMAGES, TREES, make_directories
+from coso.state import IMAGES, TREES
 from coso.value import replace, value
 
 TYPE_CHECKING = False
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     Json = dict[str, Any]
 
-BLOBS = f"{IMAGES}/blobs/sha256"
 INDEX = f"{IMAGES}/index.json"
 NAME = "org.opencontainers.image.ref.name"
 # Where an image came from or went to, as name@digest; several are separated by spaces.
@@ -80,112 +79,22 @@ class Image:
         return f"{self.config.get('os', 'linux')}/{self.config.get('architecture', 'amd64')}{variant}"
 
 
-def blob_path(digest: str) -> str:
-    """Where a blob is kept."""
-    kind, _, number = digest.partition(":")
-    if kind != "sha256" or len(number) != 64 or set(number) - HEX:
-        raise CosoError(f"{digest!r} is no sha256 digest", cause="a damaged or foreign manifest")
-    return f"{BLOBS}/{number}"
-
-
-def has_blob(digest: str) -> bool:
-    """Whether a blob is here, whole."""
-    return os.path.exists(blob_path(digest))
-
-
-def read_blob(digest: str) -> bytes:
-    """A small blob's bytes; raises MissingError."""
-    try:
-        with open(blob_path(digest), "rb") as file:
-            return file.read()
-    except FileNotFoundError:
-        raise MissingError(
-            f"the blob {digest} is not in the store", cause="it was removed by hand", hint="run `coso system check`"
-        ) from None
-
-
-def read_json(digest: str) -> Json:
-    """A blob that is a JSON object; raises CosoError."""
-    return json_object(read_blob(digest), digest)
-
-
-def json_object(data: bytes, what: str) -> Json:
-    """The JSON object in some bytes; raises CosoError with `what` they are."""
-    try:
-        found = quickjson.loads(data.decode())
-    except (ValueError, RecursionError) as error:
-        raise CosoError(f"{what} is no JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise CosoError(f"{what} is no JSON object")
-    return found
-
-
-def add_blob(data: bytes) -> str:
-    """Keep bytes and return their digest."""
-    from hashlib import sha256
-
-    digest = f"sha256:{sha256(data).hexdigest()}"
-    if not has_blob(digest):
-        make_store()
-        write_whole(blob_path(digest), data)
-    return digest
-
-
-def descriptor(media_type: str, digest: str) -> Json:
-    """What a manifest says of a blob that is here (descriptor.md)."""
-    return {"mediaType": media_type, "digest": digest, "size": os.path.getsize(blob_path(digest))}
-
-
-def write_whole(path: str, data: bytes) -> None:
-    """Write a file by way of another beside it, and to the disk."""
-    beside = f"{path}.{os.getpid()}.new"
-    with open(beside, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(beside, path)
-
-
-def make_store() -> None:
-    """Make the directories of the store, and the file that says it is an OCI layout."""
-    make_directories(BLOBS, TREES)
-    if not os.path.exists(f"{IMAGES}/oci-layout"):
-        write_whole(f"{IMAGES}/oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
-
-
-def locked(name: str, *, shared: bool = False, wait: bool = True) -> int:
-    """Take one of the store's locks; its descriptor, which closing gives back. -1 when it is taken and not waited for.
-
-    `index` is held while index.json changes; `use` is shared by those who add
-    what no image claims yet, and taken alone by who removes what none claims.
-    """
-    make_store()
-    fd = os.open(f"{IMAGES}/{name}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    try:
-        fcntl.flock(fd, kind if wait else kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return -1
-    return fd
-
-
 def entries() -> list[Json]:
     """What index.json lists."""
     try:
         with open(INDEX, "rb") as file:
-            return list(json_object(file.read(), INDEX).get("manifests") or [])
+            return list(blobs.json_object(file.read(), INDEX).get("manifests") or [])
     except FileNotFoundError:
         return []
 
 
 def change(alter: Callable[[list[Json]], list[Json]]) -> None:
     """Replace the list of index.json by what `alter` makes of it."""
-    lock = locked("index")
+    lock = blobs.locked("index")
     try:
         listed = alter(entries())
         text = quickjson.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed})
-        write_whole(INDEX, text.encode())
+        blobs.write_whole(INDEX, text.encode())
     finally:
         os.close(lock)
 
@@ -234,7 +143,7 @@ def _entry(media_type: str, digest: str, name: str, origins: set[str] | tuple[st
     notes = {NAME: name} if name else {}
     if origins:
         notes[ORIGIN] = " ".join(sorted(origins))
-    return descriptor(media_type, digest) | ({"annotations": notes} if notes else {})
+    return blobs.descriptor(media_type, digest) | ({"annotations": notes} if notes else {})
 
 
 def images() -> list[Image]:
@@ -260,7 +169,7 @@ def load(
     digest: str, media_type: str = "", names: tuple[str, ...] = (), origins: tuple[str, ...] = (), platform: str = ""
 ) -> Image:
     """The image of a manifest, or of the fitting one in an index; raises CosoError."""
-    manifest = read_json(digest)
+    manifest = blobs.read_json(digest)
     media_type = media_type or str(manifest.get("mediaType", OCI_MANIFEST))
     if media_type in INDEXES:
         chosen = choose(manifest, platform or PLATFORM)
@@ -268,7 +177,7 @@ def load(
             load(chosen["digest"], chosen["mediaType"], names, origins), listed=digest, listed_type=media_type
         )
     check_manifest(manifest, digest)
-    config = read_json(manifest["config"]["digest"])
+    config = blobs.read_json(manifest["config"]["digest"])
     return Image(digest, media_type, manifest, config, names, origins, digest, media_type)
 
 
@@ -279,7 +188,7 @@ def check_manifest(found: Json, what: str) -> None:
     for part in parts:
         if not isinstance(part, dict) or not isinstance(part.get("size"), int):
             raise CosoError(f"{what} is no manifest of an image", cause="it is of an old kind, or made to confuse")
-        blob_path(str(part.get("digest")))
+        blobs.blob_path(str(part.get("digest")))
         if not isinstance(part.get("mediaType"), str):
             raise CosoError(f"{what} has a part without a media type")
 
@@ -371,7 +280,7 @@ def key_of(diff_id: str) -> str:
 
     Raises CosoError for what is no digest: an image may say anything, and this becomes a path.
     """
-    blob_path(str(diff_id))
+    blobs.blob_path(str(diff_id))
     return diff_id.removeprefix("sha256:")[:KEY_DIGITS]
 
 
@@ -403,7 +312,7 @@ def reachable(digest: str) -> Iterator[str]:
     """A manifest's digest and those of all it leads to, as far as they are here."""
     yield digest
     try:
-        found = read_json(digest)
+        found = blobs.read_json(digest)
     except CosoError:
         return
     manifests, layers = found.get("manifests"), found.get("layers")

@@ -6,7 +6,7 @@ import os
 
 from coso import quickjson
 from coso.errors import CosoError, UsageError
-from coso.images import store
+from coso.images import blobs, store
 from coso.images.reference import familiar, parse
 from coso.runtime.undo import remove_tree
 from coso.state import BUILD, IMAGES, LAYERS, TREES
@@ -86,13 +86,13 @@ def prune(*, every: bool = False) -> tuple[list[store.Image], int]:
 
 def disk_usage() -> int:
     """The bytes of all blobs and trees."""
-    blobs = sum(os.path.getsize(f"{store.BLOBS}/{name}") for name in _names(store.BLOBS))
+    packed = sum(os.path.getsize(f"{blobs.BLOBS}/{name}") for name in _names(blobs.BLOBS))
     sizes = 0
     for name in _names(TREES):
         if name.endswith(".json"):
             with open(f"{TREES}/{name}") as file:
                 sizes += int(quickjson.loads(file.read()).get("size", 0))
-    return blobs + sizes
+    return packed + sizes
 
 
 def _names(directory: str) -> list[str]:
@@ -101,11 +101,11 @@ def _names(directory: str) -> list[str]:
 
 def needed() -> tuple[set[str], set[str]]:
     """The digests of blobs, and the keys of trees, that images and containers claim."""
-    blobs: set[str] = set()
+    digests: set[str] = set()
     trees: set[str] = set()
     for digest in {*(entry["digest"] for entry in store.entries()), *in_use()}:
         for one in store.reachable(digest):
-            blobs.add(one)
+            digests.add(one)
             trees.update(_keys_of(one))
     for name in _names(f"{BUILD}/cache"):
         try:
@@ -114,18 +114,18 @@ def needed() -> tuple[set[str], set[str]]:
         except (OSError, ValueError):
             continue
         if found["described"]:
-            blobs.add(found["described"]["digest"])
+            digests.add(found["described"]["digest"])
             trees.add(store.key_of(found["diff_id"]))
     trees.add("scratch")
-    return blobs, trees
+    return digests, trees
 
 
 def _keys_of(digest: str) -> list[str]:
     """The trees of a manifest, by its configuration; nothing for every other blob, and for what makes no sense."""
     try:
-        if os.path.getsize(store.blob_path(digest)) > LARGEST_MANIFEST:
+        if os.path.getsize(blobs.blob_path(digest)) > LARGEST_MANIFEST:
             return []
-        found = store.read_json(digest)
+        found = blobs.read_json(digest)
         store.check_manifest(found, digest)
         return [store.key_of(diff_id) for diff_id in store.check_layers(found, _config_of(found), digest)]
     except (CosoError, OSError):
@@ -133,7 +133,7 @@ def _keys_of(digest: str) -> list[str]:
 
 
 def _config_of(manifest: store.Json) -> store.Json:
-    return store.read_json(manifest["config"]["digest"])
+    return blobs.read_json(manifest["config"]["digest"])
 
 
 def sweep(*, parts: bool = False) -> int:
@@ -143,7 +143,7 @@ def sweep(*, parts: bool = False) -> int:
     """
     if not os.path.isdir(IMAGES):
         return 0
-    lock = store.locked("use", wait=False)
+    lock = blobs.locked("use", wait=False)
     if lock < 0:
         return 0
     try:
@@ -153,13 +153,13 @@ def sweep(*, parts: bool = False) -> int:
 
 
 def _sweep(parts: bool) -> int:
-    blobs, trees = needed()
+    claimed, trees = needed()
     count = 0
-    for name in _names(store.BLOBS):
+    for name in _names(blobs.BLOBS):
         if name.endswith(".part") and not parts:
             continue
-        if f"sha256:{name}" not in blobs:
-            os.unlink(f"{store.BLOBS}/{name}")
+        if f"sha256:{name}" not in claimed:
+            os.unlink(f"{blobs.BLOBS}/{name}")
             count += 1
     for name in _names(TREES):
         if name.removesuffix(".json") in trees:
@@ -173,7 +173,7 @@ def _sweep(parts: bool) -> int:
         os.rename(f"{TREES}/{name}", f"{TREES}/{gone}")
         remove_tree(f"{TREES}/{gone}")
     # The list is being written by whoever holds its own lock.
-    lock = store.locked("index")
+    lock = blobs.locked("index")
     for name in _names(IMAGES):
         if name.startswith(":") or name.endswith(".new"):
             count += 1
@@ -188,10 +188,10 @@ def check(*, repair: bool = False) -> list[str]:
 
     faults = []
     bad: set[str] = set()
-    for name in sorted(_names(store.BLOBS)):
+    for name in sorted(_names(blobs.BLOBS)):
         if name.endswith((".part", ".new")):
             continue
-        with open(f"{store.BLOBS}/{name}", "rb") as file:
+        with open(f"{blobs.BLOBS}/{name}", "rb") as file:
             found = file_digest(file, "sha256").hexdigest()
         if found != name:
             faults.append(f"the blob {name[:12]} is damaged: its digest is {found[:12]}")
@@ -214,7 +214,7 @@ def _faults_of(entry: store.Json, bad: set[str]) -> list[str]:
         bad.add(entry["digest"])
         return [f"{what}: {error.message}"]
     for layer, diff_id in zip(image.manifest["layers"], image.diff_ids, strict=False):
-        blob_is_good = store.has_blob(layer["digest"]) and layer["digest"] not in bad
+        blob_is_good = blobs.has_blob(layer["digest"]) and layer["digest"] not in bad
         if not blob_is_good:
             faults.append(f"{what}: its layer {layer['digest'][7:19]} is missing or damaged")
             bad.add(entry["digest"])
@@ -228,6 +228,6 @@ def _repair(bad: set[str]) -> None:
     """Take out of the list what cannot be whole again, and away what is damaged: a new pull brings it."""
     store.change(lambda listed: [entry for entry in listed if not bad & set(store.reachable(entry["digest"]))])
     for digest in bad:
-        if os.path.exists(store.blob_path(digest)):
-            os.unlink(store.blob_path(digest))
+        if os.path.exists(blobs.blob_path(digest)):
+            os.unlink(blobs.blob_path(digest))
     sweep()

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
 from coso.errors import CosoError, DownloadError, MissingError, VerificationError
-from coso.images import layers, registries, store
+from coso.images import blobs, layers, registries, store
 from coso.images.reference import Reference
 from coso.images.registry import ATTEMPTS, Registry, attempts
 
@@ -28,7 +28,7 @@ def pull(
     wanted: Reference, *, platform: str = "", every: bool = False, insecure: bool = False, tell: Tell = quietly
 ) -> store.Image:
     """Bring an image into the store and give it its name; with `every`, for all platforms. Raises CosoError."""
-    lock = store.locked("use", shared=True)
+    lock = blobs.locked("use", shared=True)
     try:
         return _from_first(wanted, platform or store.PLATFORM, every, insecure, tell)
     finally:
@@ -53,7 +53,7 @@ def _pull(registry: Registry, wanted: Reference, platform: str, every: bool, tel
     data, kind, digest = registry.manifest(wanted.wanted)
     origin = f"{wanted.name}@{digest}"
     if kind in store.INDEXES and not every:
-        chosen = store.choose(store.json_object(data, digest), platform)
+        chosen = store.choose(blobs.json_object(data, digest), platform)
         data, kind, digest = registry.manifest(str(chosen["digest"]))
     _fetch(registry, data, kind, tell, wanted_here=platform)
     store.tag(kind, digest, "" if wanted.digest else wanted.whole, origin)
@@ -62,20 +62,20 @@ def _pull(registry: Registry, wanted: Reference, platform: str, every: bool, tel
 
 def _fetch(registry: Registry, data: bytes, kind: str, tell: Tell, *, wanted_here: str) -> None:
     """Bring in all that a manifest or index names; itself last, so that what is in the store is whole."""
-    found = store.json_object(data, "the manifest")
+    found = blobs.json_object(data, "the manifest")
     if kind in store.INDEXES:
         for item in found.get("manifests") or []:
             inner, its_kind, _ = registry.manifest(str(item["digest"]))
             fits = store.choose(found, wanted_here)["digest"] == item["digest"]
             _fetch(registry, inner, its_kind, tell, wanted_here=wanted_here if fits else "")
-        store.add_blob(data)
+        blobs.add_blob(data)
         return
     if kind not in (store.OCI_MANIFEST, store.DOCKER_MANIFEST):
         raise CosoError(f"the registry gives a manifest of kind {kind!r}, which is no container image")
     store.check_manifest(found, "what the registry gives")
     described = [found["config"], *found["layers"]]
     fetch_blob(registry, found["config"], tell)
-    diff_ids = store.check_layers(found, store.read_json(found["config"]["digest"]), "the image")
+    diff_ids = store.check_layers(found, blobs.read_json(found["config"]["digest"]), "the image")
 
     def bring(at: int) -> None:
         layer = described[at + 1]
@@ -96,13 +96,13 @@ def _fetch(registry: Registry, data: bytes, kind: str, tell: Tell, *, wanted_her
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    store.add_blob(data)
+    blobs.add_blob(data)
 
 
 def fetch_blob(registry: Registry, described: store.Json, tell: Tell = quietly) -> None:
     """Bring a blob into the store, going on where an earlier attempt was cut short; verified. Raises CosoError."""
     digest, size = str(described["digest"]), int(described["size"])
-    path = store.blob_path(digest)
+    path = blobs.blob_path(digest)
     if os.path.exists(path):
         return
     part = f"{path}.part"
@@ -173,8 +173,8 @@ def push(image: store.Image, wanted: Reference, *, insecure: bool = False, tell:
 
 def _upload(registry: Registry, digest: str, name: str, tell: Tell) -> None:
     """Upload all that a manifest or index names, then itself."""
-    data = store.read_blob(digest)
-    found = store.json_object(data, digest)
+    data = blobs.read_blob(digest)
+    found = blobs.json_object(data, digest)
     kind = str(found.get("mediaType") or store.OCI_MANIFEST)
     if kind in store.INDEXES:
         for item in found["manifests"]:
@@ -190,5 +190,5 @@ def _upload_blob(registry: Registry, described: store.Json, tell: Tell) -> None:
     if registry.has_blob(digest):
         tell(digest, size, size, "there already")
         return
-    registry.put_blob(digest, store.blob_path(digest), lambda there: tell(digest, there, size, "uploading"))
+    registry.put_blob(digest, blobs.blob_path(digest), lambda there: tell(digest, there, size, "uploading"))
     tell(digest, size, size, "done")

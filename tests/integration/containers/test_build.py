@@ -77,7 +77,7 @@ def test_a_build_has_the_same_tree_as_dockers(
     assert _config(ok(coso("image", "inspect", f"built/{case}"))) == _config(
         place.ok(f"{docker} image inspect built/{case}")
     )
-    place.ok(f"{docker} rm {case} && {docker} rmi built/{case}")
+    place.ok(f"{docker} rm -v {case} && {docker} rmi built/{case}")
     ok(coso("rmi", f"built/{case}"))
 
 
