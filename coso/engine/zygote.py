@@ -10,6 +10,7 @@ with a monitor that is killed.
 from __future__ import annotations
 
 import _signal
+import _thread
 import gc
 import os
 import select
@@ -39,6 +40,9 @@ IDLE_SECONDS = 2
 BACKLOG = 256
 MOST_DESCRIPTORS = 1 << 16
 LARGEST = 65536
+# Of CPython's and the C library's allocators.
+SMALLEST, LARGEST_SMALL, BYTES_HEAD, POOL_BYTES, POOL_HEAD = 16, 512, 33, 1 << 14, 48
+MOST_PINNED, FREED_LOCKS = 4096, 7
 SIGCHLD, SIGPIPE = 17, 13
 LOADED = (
     "resource coso.cgroups.devices coso.cgroups.files coso.cgroups.members coso.cgroups.more coso.cgroups.v1 "
@@ -151,7 +155,8 @@ def become(ready: int) -> NoReturn:
         gc.disable()
         gc.collect()
         gc.freeze()
-        _serve(ready)
+        pinned = _make_room()
+        _serve(ready, pinned)
     finally:
         os._exit(1)
 
@@ -170,7 +175,32 @@ def _listen(place: str) -> socket:
     return server
 
 
-def _serve(ready: int) -> None:
+def _make_room() -> list[object]:
+    """Have what is allocated from now on lie together; returns what must be kept for that.
+
+    By now what is free lies scattered over all pages, and every page that a
+    monitor writes to becomes its own.  Small objects come from pools, one in
+    use for each size (CPython, Objects/obmalloc.c): each gets a new one, whose
+    head is on the page of its first objects.  Locks, which every fork makes
+    anew (PyOS_AfterFork_Child), come from malloc(3), which gives what was
+    freed last: so the last of many are freed, which are neighbours.
+    """
+    pinned: list[object] = []
+    for size in range(SMALLEST, LARGEST_SMALL + 1, SMALLEST):
+        for number in range(MOST_PINNED):
+            if size == SMALLEST:
+                piece: object = object()
+            else:
+                piece = float(number) if size == 2 * SMALLEST else bytes(size - BYTES_HEAD)
+            pinned.append(piece)
+            if id(piece) % POOL_BYTES == POOL_HEAD:
+                break
+    locks = [_thread.allocate_lock() for _ in range(MOST_PINNED)]
+    pinned.append(locks[:-FREED_LOCKS])
+    return pinned
+
+
+def _serve(ready: int, _: list[object]) -> None:
     """Fork a monitor for whoever asks, and hold what containers read from.
 
     Of whatever is written here between two forks each monitor keeps an older
