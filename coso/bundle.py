@@ -41,13 +41,13 @@ class Finder:
     """Finds modules in a bundle (importlib's finder and loader protocols)."""
 
     def __init__(self, modules: "Modules") -> None:
-        self._modules = modules
+        self.modules = modules
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         """The spec of a module that is in the bundle."""
-        if name not in self._modules:
+        if name not in self.modules:
             return None
-        _, file, is_package = self._modules[name]
+        _, file, is_package = self.modules[name]
         spec = ModuleSpec(name, self, origin=file, is_package=is_package)  # type: ignore[arg-type]
         spec.has_location = True
         if is_package and spec.submodule_search_locations is not None:
@@ -59,7 +59,7 @@ class Finder:
 
     def exec_module(self, module: "ModuleType") -> None:
         """Run a module's code."""
-        exec(marshal.loads(self._modules[module.__name__][0]), module.__dict__)
+        exec(marshal.loads(self.modules[module.__name__][0]), module.__dict__)
 
 
 def path_of(program: str) -> str:
@@ -84,6 +84,9 @@ def use(program: str = "coso") -> bool:
 
 def forget() -> None:
     """Give up the bundle in use, once all that is wanted of it is loaded: it takes a megabyte."""
+    for finder in sys.meta_path:
+        if isinstance(finder, Finder):
+            finder.modules.clear()  # Every module it has loaded knows it.
     sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, Finder)]
 
 

@@ -26,6 +26,7 @@ from _struct import pack, unpack
 from coso import bundle
 from coso.engine import sockets
 from coso.errors import CosoError
+from coso.kernel.call import trim_memory
 from coso.state import ENGINE, make_directories
 
 TYPE_CHECKING = False
@@ -42,7 +43,7 @@ MOST_DESCRIPTORS = 1 << 16
 LARGEST = 65536
 # Of CPython's and the C library's allocators.
 SMALLEST, LARGEST_SMALL, BYTES_HEAD, POOL_BYTES, POOL_HEAD = 16, 512, 33, 1 << 14, 48
-MOST_PINNED, FREED_LOCKS = 4096, 7
+MOST_PINNED, FREED_LOCKS = 1024, 7
 SIGCHLD, SIGPIPE = 17, 13
 LOADED = (
     "resource coso.cgroups.devices coso.cgroups.files coso.cgroups.members coso.cgroups.more coso.cgroups.v1 "
@@ -151,6 +152,7 @@ def become(ready: int) -> NoReturn:
         detach(ready)
         _load()
         bundle.forget()
+        trim_memory()
         # What is here now is never looked at by the collector: looking would copy it into every monitor.
         gc.disable()
         gc.collect()

@@ -110,6 +110,15 @@ def call(name: str, *args: object, path: str = "") -> int:
     return result
 
 
+def trim_memory() -> None:
+    """Give free memory back to the kernel, where the C library can: glibc's malloc_trim(3)."""
+    try:
+        trim = _Function(dlsym(_libc, "malloc_trim"))
+    except OSError:
+        return
+    trim(_Long(0))
+
+
 def interpreter_hook(name: str) -> None:
     """Call one of CPython's PyOS_*Fork* functions, which fork(2) wrappers owe the interpreter."""
     _Procedure(dlsym(_libc, name))()

@@ -112,11 +112,11 @@ def release_beside(container: Container) -> bool:
     """Have the bundled helper's release done by another process; False where there is nothing of it to do."""
     if container.spec.limited or not container.pid or not is_bundled(container.spec.network):
         return False
-    from cosonet import owner
-    from cosonet import release as cosonet
-
     for kind, *words in container.journal.records:
         if kind == RELEASE:
+            from cosonet import owner
+            from cosonet import release as cosonet
+
             cosonet.release_beside(owner.of_process(int(words[1]), int(words[2])))
             return True
     return False
@@ -136,10 +136,11 @@ def leave(container: Container) -> None:
 def leave_as(pid: int, network: str) -> None:
     """As `leave`, for a container that was the process `pid`; `network` is its helper, or "none"."""
     later = False
-    if os.path.isdir(f"{RUN}/network/members") and pid:
+    # Networks that it was connected to while it ran; cosonet names who is connected by the process (owner.of_process).
+    members = f"{RUN}/network/members"
+    if os.path.isdir(members) and any(name.startswith(f"{pid}:") for name in os.listdir(members)):
         from cosonet import release as cosonet
 
-        # Networks that it was connected to while it ran.
         later = cosonet.release_pid(pid)
     wanted = network not in ("", "none")
     if later or (wanted and is_bundled(network)):
