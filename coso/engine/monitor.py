@@ -45,7 +45,7 @@ def main(conversation: int) -> None:
         if os.waitpid(pid, 0)[1]:
             return  # It was in vain, and whoever asked has been told.
         begun = monotonic()
-        bell.poll()
+        bell.poll(-1, 1)  # Room for one event: that for a thousand would be three pages.
         watch = _Watch(ours, theirs)
         bell.close()
         status = watch.until_end()

@@ -187,7 +187,9 @@ def _make_room() -> list[object]:
     anew (PyOS_AfterFork_Child), come from malloc(3), which gives what was
     freed last: so the last of many are freed, which are neighbours.
     """
-    pinned: list[object] = []
+    locks = [_thread.allocate_lock() for _ in range(MOST_PINNED)]
+    pinned: list[object] = [locks[:-FREED_LOCKS]]
+    locks.clear()
     for size in range(SMALLEST, LARGEST_SMALL + 1, SMALLEST):
         for number in range(MOST_PINNED):
             if size == SMALLEST:
@@ -197,8 +199,6 @@ def _make_room() -> list[object]:
             pinned.append(piece)
             if id(piece) % POOL_BYTES == POOL_HEAD:
                 break
-    locks = [_thread.allocate_lock() for _ in range(MOST_PINNED)]
-    pinned.append(locks[:-FREED_LOCKS])
     return pinned
 
 
