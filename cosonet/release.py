@@ -32,10 +32,10 @@ def release(who: str, name: str = "", *, remove_link: bool = False) -> list[Memb
 
 
 def release_beside(who: str) -> None:
-    """As `release`, in a process that nobody waits for: to forget who was allowed to speak takes the kernel 10 ms.
+    """As `release` and `remove_later`, in a process that nobody waits for.
 
-    What that process does not come to do, is done by the next one that finds
-    the owner dead.
+    To forget who was allowed to speak takes the kernel 10 ms.  What that
+    process does not come to do, is done by the next one that finds the owner dead.
     """
     if not member.of(who):
         return
@@ -44,6 +44,7 @@ def release_beside(who: str) -> None:
     try:
         _detach(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
         release(who)
+        remove_later()
     finally:
         os._exit(0)
 

@@ -229,7 +229,8 @@ def end(container: Container) -> None:
     beside = net.release_beside(container)
     for failure in container.journal.undo(skip=net.RELEASE if beside else ""):
         sys.stderr.write(f"coso: not undone: {failure}; `coso gc` will try again\n")
-    net.leave(container)
+    if not beside:
+        net.leave(container)
 
 
 def close(container: Container) -> None:
