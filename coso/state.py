@@ -45,6 +45,23 @@ def make_directories(*paths: str) -> None:
             os.makedirs(path, 0o700, exist_ok=True)
 
 
+def lock(path: str, *, shared: bool = False, wait: bool = True) -> int:
+    """Take the lock of a file, made where missing; its descriptor, which closing gives back.
+
+    -1 when somebody has it, and it is not waited for.
+    """
+    import fcntl
+
+    fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    try:
+        fcntl.flock(fd, kind if wait else kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return -1
+    return fd
+
+
 def remove_empty_directories() -> None:
     """Remove the state directories that hold nothing any more, so that the machine is as before."""
     network = f"{RUN}/network"

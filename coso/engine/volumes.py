@@ -15,7 +15,7 @@ from coso.errors import CosoError, MissingError, UsageError
 from coso.runtime.rootless import as_root
 from coso.runtime.undo import remove_tree
 from coso.spec.mounts import Wish, check_name, volume_path
-from coso.state import VOLUMES, make_directories
+from coso.state import VOLUMES, lock, make_directories
 from coso.value import replace
 
 TYPE_CHECKING = False
@@ -65,14 +65,7 @@ def locked(*, shared: bool, wait: bool = True) -> int:
     Closing the descriptor gives it back.
     """
     make_directories(VOLUMES)
-    fd = os.open(f"{VOLUMES}/.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    try:
-        fcntl.flock(fd, kind if wait else kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return -1
-    return fd
+    return lock(f"{VOLUMES}/.lock", shared=shared, wait=wait)
 
 
 def about(name: str) -> Json:
@@ -136,17 +129,17 @@ def fill(wish: Wish, source: Source) -> None:
     if not about(wish.source).get("fresh"):
         return
     place = f"{VOLUMES}/{wish.source}"
-    lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    held = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         # Another command may want the same volume: it waits until this one has filled it.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(held, fcntl.LOCK_EX)
         known = about(wish.source)
         if known.get("fresh") and wish.copy and not os.listdir(volume_path(wish.source)):
             _fill(place, wish, source)
         if known.get("fresh"):
             _write(wish.source, {**known, "fresh": False})
     finally:
-        os.close(lock)
+        os.close(held)
 
 
 def _fill(place: str, wish: Wish, source: Source) -> None:

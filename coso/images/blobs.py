@@ -5,13 +5,12 @@ Source: image-spec, image-layout.md.
 
 from __future__ import annotations
 
-import fcntl
 import os
 
 from coso import quickjson
 from coso.errors import CosoError, MissingError
 from coso.images.reference import HEX
-from coso.state import IMAGES, TREES, make_directories
+from coso.state import IMAGES, TREES, lock, make_directories
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,11 +101,4 @@ def locked(name: str, *, shared: bool = False, wait: bool = True) -> int:
     what no image claims yet, and taken alone by who removes what none claims.
     """
     make_store()
-    fd = os.open(f"{IMAGES}/{name}.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    try:
-        fcntl.flock(fd, kind if wait else kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        return -1
-    return fd
+    return lock(f"{IMAGES}/{name}.lock", shared=shared, wait=wait)

@@ -103,27 +103,26 @@ def fetch_blob(registry: Registry, described: store.Json, tell: Tell = quietly) 
     """Bring a blob into the store, going on where an earlier attempt was cut short; verified. Raises CosoError."""
     digest, size = str(described["digest"]), int(described["size"])
     path = blobs.blob_path(digest)
-    if os.path.exists(path):
-        return
     part = f"{path}.part"
-    fd = os.open(part, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    with open(fd, "r+b") as file:
-        # Another pull may be at the same blob: then it is waited for.
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        if os.path.exists(path):
-            return
-        for attempt in attempts():
-            try:
-                _download(registry, file, digest, size, tell)
-                break
-            except VerificationError:
-                os.unlink(part)
-                raise
-            except DownloadError:
-                if attempt == ATTEMPTS:
+    while not os.path.exists(path):
+        fd = os.open(part, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        with open(fd, "r+b") as file:
+            # Another pull may be at the same blob: then it is waited for, and has moved or removed the file.
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.path.exists(path) or os.fstat(fd).st_nlink == 0:
+                continue
+            for attempt in attempts():
+                try:
+                    _download(registry, file, digest, size, tell)
+                    break
+                except VerificationError:
+                    os.unlink(part)
                     raise
-        os.fsync(fd)
-        os.rename(part, path)
+                except DownloadError:
+                    if attempt == ATTEMPTS:
+                        raise
+            os.fsync(fd)
+            os.rename(part, path)
 
 
 def _download(registry: Registry, file: object, digest: str, size: int, tell: Tell) -> None:
