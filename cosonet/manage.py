@@ -7,7 +7,7 @@ import time
 
 from coso.errors import NetworkError, UsageError
 from coso.value import replace
-from cosonet import definition, lease, member, network, owner, release
+from cosonet import definition, member, network, owner, release
 from cosonet.address import Subnet, parse, parse_subnet
 from cosonet.definition import DEFAULT, DRIVERS, RESERVED, Network
 from cosonet.listing import ports_of
@@ -197,7 +197,7 @@ def prune() -> list[str]:
     """Forget every network that people have made and nobody uses; return their names."""
     removed = []
     for name in definition.names():
-        if name == DEFAULT or lease.any_left(name):
+        if name == DEFAULT:
             continue
         try:
             remove(name)

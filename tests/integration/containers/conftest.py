@@ -68,7 +68,7 @@ def install(*packages: tuple[str, str]) -> None:
                     pytest.skip(f"{name} cannot be installed: {error}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def place() -> Iterator[Place]:
     """A directory for the peers on this machine."""
     if os.geteuid() != 0:
@@ -79,7 +79,7 @@ def place() -> Iterator[Place]:
     found.host.check_output(f"rm -rf --one-file-system {found.directory}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def peers(place: Place, programs: Path, rootfs: Path, alpine: str) -> Iterator[dict[str, str]]:
     """podman and Docker with the same image, and coso-oci as their runtime: the words that begin a command line."""
     place.ok(f"mkdir rootfs && cp -a {rootfs}/. rootfs && chmod 755 . rootfs")
