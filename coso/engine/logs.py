@@ -10,6 +10,7 @@ from _json import encode_basestring_ascii
 from time import sleep
 
 from coso import quickjson
+from coso.errors import CosoError
 from coso.spec import units
 from coso.state import LAYERS
 from coso.times import now, seconds_of
@@ -25,7 +26,7 @@ STREAMS = {1: "stdout", 2: "stderr"}
 # A line that is longer is cut into entries of this size, as with Docker.
 LONGEST = 16384
 LOOK_SECONDS = 0.05
-MOST_FILES = 1000
+MOST_FILES, MOST_TRIES = 1000, 1000
 
 
 @value
@@ -133,26 +134,49 @@ def read(directory: str) -> Iterator[Entry]:
 def _files(path: str, *, after: int = 0) -> list[BinaryIO]:
     """The files of a log, the oldest first; those that came after the one with an inode.
 
-    Opened from the newest on: a rotation meanwhile gives each a higher number,
-    so that one may be met twice, and none is missed.
+    Files change their names while they are looked for: what was found counts
+    when each has the name yet by which it was opened.
     """
-    found: dict[int, BinaryIO] = {}
-    for place in (path, *(f"{path}.{number}" for number in range(1, MOST_FILES))):
+    for _ in range(MOST_TRIES):
+        found = _opened(path, after)
+        if found is not None:
+            return found[::-1]
+    raise CosoError(f"the log {path} is rotated faster than it can be read", hint="--log-opt max-size=1m or more")
+
+
+def _inode_of(path: str) -> int:
+    """0 for a file that is not there."""
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return 0
+
+
+def _opened(path: str, after: int) -> list[BinaryIO] | None:
+    """The files, the newest first; None when they were renamed meanwhile."""
+    found: list[BinaryIO] = []
+    seen: list[tuple[str, int]] = []
+    number = 0
+    while True:
+        place = f"{path}.{number}" if number else path
         try:
-            file = open(place, "rb")
+            file: BinaryIO = open(place, "rb")
         except FileNotFoundError:
-            if place == path:
-                continue  # Just being renamed.
+            # A hole is there while they are renamed, one after another, the oldest first.
+            is_hole = os.path.exists(f"{path}.{number + 1}")
             break
-        inode = os.fstat(file.fileno()).st_ino
-        if inode == after:
+        seen.append((place, os.fstat(file.fileno()).st_ino))
+        if seen[-1][1] == after:
             file.close()
+            is_hole = False
             break
-        if inode in found:
-            file.close()
-            continue
-        found[inode] = file
-    return list(found.values())[::-1]
+        found.append(file)
+        number += 1
+    if not is_hole and all(_inode_of(place) == inode for place, inode in seen):
+        return found
+    for file in found:
+        file.close()
+    return None
 
 
 def _entries(file: BinaryIO) -> Iterator[Entry]:
@@ -219,10 +243,7 @@ def follow(directory: str, goes_on: Callable[[], bool], *, tail: int = -1) -> It
 def _newer(path: str, file: BinaryIO) -> list[BinaryIO]:
     """The files that have taken the place of one since; none while it is the one being written."""
     inode = os.fstat(file.fileno()).st_ino
-    try:
-        return _files(path, after=inode) if os.stat(path).st_ino != inode else []
-    except FileNotFoundError:
-        return []
+    return _files(path, after=inode) if _inode_of(path) not in (0, inode) else []
 
 
 def is_between(entry: Entry, since: float, until: float) -> bool:
