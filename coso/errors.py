@@ -2,6 +2,7 @@
 
     CosoError                        exit status 125, as Docker's for its own failures
     ├── UsageError                   words of the user that make no sense together
+    ├── ConfigError                  a compose file: place, key, what is wrong
     ├── SpecError                    a config.json that is not what the specification says
     ├── MissingError                 something that set-up provides is not there
     ├── UnsafePathError              a path that somebody else can change under us
@@ -52,6 +53,15 @@ class CosoError(Exception):
 
 class UsageError(CosoError):
     """The words given do not form a request."""
+
+
+class ConfigError(CosoError):
+    """A compose file does not say what it should: `place` is `FILE:LINE:COLUMN`, `path` the key, dotted."""
+
+    def __init__(self, place: str, path: str, said: str, *, hint: str = "") -> None:
+        super().__init__(": ".join(filter(None, (place, path, said))), hint=hint)
+        self.place = place
+        self.path = path
 
 
 class SpecError(CosoError):

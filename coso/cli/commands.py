@@ -8,6 +8,10 @@ if TYPE_CHECKING:
 
     Command = Callable[[list[str]], int]
 
+COMPOSE = (
+    "up down ps logs exec run start stop restart build pull config ls top events port kill rm wait watch images pause "
+    "unpause"
+).split()
 # Group, name, module and function, a line of help.  A name of two words is a command below another.
 TABLE: tuple[tuple[str, str, str, str], ...] = (
     ("Containers", "run", "run:main", "run a command in a new container"),
@@ -65,6 +69,10 @@ TABLE: tuple[tuple[str, str, str, str], ...] = (
     ("Volumes", "volume prune", "volumes:prune", "remove volumes that no container uses"),
     ("Networks", "network", "network:main", "networks that containers meet on"),
     ("Networks", "port", "network:port", "where the ports of a container are published"),
+    ("Compose", "compose", "compose:main", "the services of a compose file"),
+    ("Compose", "up", "compose:up", "make and start the services of a compose file"),
+    ("Compose", "down", "compose:down", "stop and remove them, with their networks"),
+    *(("Compose", f"compose {name}", f"compose:{name}", f"as `coso compose --help` says: {name}") for name in COMPOSE),
     ("This machine", "events", "output:events", "tell what happens to containers"),
     ("This machine", "info", "system:info", "what this machine has and what coso keeps"),
     ("This machine", "system df", "system:df", "how much disk images, containers and volumes take"),
@@ -109,6 +117,11 @@ def find(words: list[str]) -> tuple[str, list[str]]:
         return two, words[2:]
     first = words[0] if words else ""
     return (first, words[1:]) if first in PATHS else ("", words)
+
+
+def as_user(name: str) -> bool:
+    """Whether an ordinary user does this as such."""
+    return name.rpartition(" ")[2] in AS_USER or name.partition(" ")[0] in ("compose", "up", "down")
 
 
 def load(name: str) -> Command:

@@ -50,6 +50,15 @@ def run_kept(given: Words, source: Source, command: tuple[str, ...], claim: int)
     return _stay(one.id, end, interactive=interactive, terminal=terminal, keys=keys, given=given, streams=streams)
 
 
+def start_in_front(one: Record) -> int:
+    """Start a container that was made, and stay until its end; its exit status."""
+    end = control.start(one, attach=True)
+    assert end is not None
+    keys = keys_of(DEFAULT_KEYS)
+    interactive, terminal = one.switch("interactive"), one.switch("tty")
+    return _stay(one.id, end, interactive=interactive, terminal=terminal, keys=keys, given=Words({}, ()), streams=BOTH)
+
+
 def _stay(
     container: str, end: socket, *, interactive: bool, terminal: bool, keys: bytes, given: Words, streams: set[str]
 ) -> int:

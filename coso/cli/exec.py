@@ -9,7 +9,7 @@ from coso.engine import inside, record
 from coso.engine.adopt import adopt
 from coso.errors import UsageError
 from coso.flags import Option, read_words
-from coso.spec import Process, Spec, User
+from coso.spec import Process, Spec
 from coso.spec.build import lines_of
 from coso.value import replace
 
@@ -45,38 +45,25 @@ def main(words: list[str]) -> int:
             hint="leave out -t when input comes from a pipe or a file",
         )
     spec = inside.spec_of(one)
-    process = spec.process
-    variables = dict(item.partition("=")[::2] for item in process.env)
-    if terminal:
-        variables["TERM"] = os.environ.get("TERM", "xterm")
+    given_variables: dict[str, str] = {"TERM": os.environ.get("TERM", "xterm")} if terminal else {}
     for text in [*(line for path in given.all("env-file") for line in lines_of(path)), *given.all("env")]:
         name, equals, content = text.partition("=")
         if not name:
             raise UsageError(f"--env {text!r} has no name")
         if equals or name in os.environ:
-            variables[name] = content if equals else os.environ[name]
-    capabilities = process.capabilities
-    if given.on("privileged"):
-        from coso.kernel.capability import NUMBERS
-
-        every = tuple(NUMBERS)
-        capabilities = replace(capabilities, bounding=every, effective=every, permitted=every)
-    directory = given.last("workdir", process.cwd)
+            given_variables[name] = content if equals else os.environ[name]
+    directory = given.last("workdir")
     if directory and not directory.startswith("/"):
         raise UsageError(f"--workdir {directory!r} is not an absolute path")
-    wanted = replace(
-        process,
-        args=given.rest[1:],
-        env=tuple(f"{name}={text}" for name, text in variables.items()),
-        cwd=directory,
-        user=User(given.last("user")) if given.last("user") else process.user,
-        terminal=terminal and not detach,
-        interactive=interactive and not detach,
-        capabilities=capabilities,
-        init=False,
-        rlimits=process.rlimits,
-        oom_score_adj=None,
+    wanted = inside.process_of(
+        spec,
+        given.rest[1:],
+        variables=given_variables,
+        user=given.last("user"),
+        directory=directory,
+        privileged=given.on("privileged"),
     )
+    wanted = replace(wanted, terminal=terminal and not detach, interactive=interactive and not detach)
     if detach:
         return _in_background(one, spec, wanted)
     return inside.execute(one, spec, wanted, detach=False)

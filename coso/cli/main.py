@@ -72,10 +72,10 @@ def _command(words: list[str]) -> tuple[Callable[[list[str]], int], list[str]]:
 
 
 def _take_rights(name: str) -> None:
-    from coso.cli.commands import AS_USER
+    from coso.cli.commands import as_user
     from coso.kernel.process import is_limited
 
-    if name.rpartition(" ")[2] not in AS_USER and is_limited() and os.geteuid() != 0:
+    if not as_user(name) and is_limited() and os.geteuid() != 0:
         from coso.engine.adopt import adopt
         from coso.runtime import rootless
 

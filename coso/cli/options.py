@@ -17,7 +17,7 @@ _OPTIONS = (
     ("platform", "", "OS/ARCH", "which of an image's platforms", 0),
     ("quiet", "q", "", "pull without a word", 0),
     ("cidfile", "", "FILE", "write the id to a file", 0),
-    ("network", "", "NAME|PATH|none|host|container:NAME", "network, or helper called as PATH -pid PID", 0),
+    ("network", "", "NAME|PATH|none|host|container:NAME", "network, or helper called as PATH -pid PID; several", 1),
     ("net", "", "NAME", "as --network", 0),
     ("ip", "", "ADDRESS", "address in the network", 0),
     ("ip6", "", "ADDRESS", "address of version 6 in the network", 0),

@@ -13,6 +13,7 @@ from coso.engine.adopt import adopt
 from coso.engine.record import Record
 from coso.errors import UsageError
 from coso.flags import Option, Words, read_words
+from coso.spec.network import names_of
 from coso.times import seconds_of
 
 COLUMNS = {
@@ -46,7 +47,7 @@ def ps(words: list[str]) -> int:
     adopt()
     found = _chosen(given, Filters(given.all("filter"), KEYS))
     with_size = given.on("size") or ".Size" in given.last("format")
-    rows = [_row(one, whole=given.on("no-trunc"), with_size=with_size) for one in found]
+    rows = [row_of(one, whole=given.on("no-trunc"), with_size=with_size) for one in found]
     columns = COLUMNS | ({"Size": "SIZE"} if given.on("size") else {})
     table.show(rows, columns, given.last("format"), quiet="ID" if given.on("quiet") else "")
     return 0
@@ -103,11 +104,12 @@ def networks_of(one: Record) -> list[str]:
         found = [item.network for item in ports.members_of(one.pid, int(one.state["ticks"]))]
         if found:
             return found
-    asked = one.option("network", "bridge")
-    return ["bridge" if asked.startswith("/") else asked]
+    asked = names_of(one.options.get("network", ["bridge"]))
+    return ["bridge" if text.startswith("/") else text for text in asked]
 
 
-def _row(one: Record, *, whole: bool, with_size: bool) -> dict[str, Any]:
+def row_of(one: Record, *, whole: bool, with_size: bool) -> dict[str, Any]:
+    """The fields of one container, as `--format` knows them."""
     command = " ".join(one.config.get("args") or ())
     short = command if whole or len(command) <= LONGEST_COMMAND else f"{command[: LONGEST_COMMAND - 1]}…"
     created = str(one.config.get("created"))

@@ -8,6 +8,7 @@ from coso.images import store
 from coso.images.reference import familiar
 from coso.spec import defaults
 from coso.spec.mounts import volume_path
+from coso.spec.network import names_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def _shm_size(one: Record) -> int:
 
 def network_mode(one: Record) -> str:
     """`bridge`, `none`, `host`, a network's name, or another container's."""
-    asked = one.option("network", "bridge")
+    asked = names_of(one.options.get("network", ["bridge"]))[0]
     return "bridge" if asked.startswith("/") else asked
 
 

@@ -16,7 +16,7 @@ from coso.images.instructions import changed
 from coso.images.pack import pack, pack_one
 from coso.images.reference import parse
 from coso.images.unpack import unpack
-from coso.kernel.path import open_in_root
+from coso.kernel.path import make_in_root, open_in_root
 from coso.times import now
 
 MISSING = "there is no such file or directory in the container"
@@ -172,6 +172,45 @@ def copy_to(one: Record, source: str, path: str, *, keep_owners: bool, follow: b
     except BrokenPipeError:
         pass  # The other side has ended, and says why.
     target.finish()
+
+
+def put(one: Record, path: str, data: bytes, mode: int, owner: tuple[int, int]) -> None:
+    """Write a file into a container, and make the directories above it. Raises CosoError."""
+
+    def act() -> None:
+        root = merged.enter(one)
+        above, name = posixpath.split(posixpath.normpath(f"/{path}"))
+        os.close(make_in_root(root, above, directory=True))
+        parent = _open(root, above)
+        fd = os.open(name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW, 0o600, dir_fd=parent)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+        os.chown(name, *owner, dir_fd=parent, follow_symlinks=False)
+        os.chmod(name, mode, dir_fd=parent)
+
+    merged.inside(act)
+
+
+def put_file(one: Record, path: str, source: str) -> None:
+    """Write what is in a file of the host into a container, with its mode. Raises CosoError."""
+    with open(source, "rb") as file:
+        data = file.read()
+    put(one, path, data, stat.S_IMODE(os.stat(source).st_mode), (0, 0))
+
+
+def remove(one: Record, paths: list[str]) -> None:
+    """Remove files of a container, where they are there. Raises CosoError."""
+
+    def act() -> None:
+        root = merged.enter(one)
+        for path in paths:
+            above, name = posixpath.split(posixpath.normpath(f"/{path}"))
+            try:
+                os.unlink(name, dir_fd=open_in_root(root, above, os.O_RDONLY | os.O_DIRECTORY))
+            except (OSError, CosoError):
+                continue
+
+    merged.inside(act)
 
 
 def _destination(root: int, path: str, base: str, from_directory: bool, whole: bool) -> tuple[int, str]:

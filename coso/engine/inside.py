@@ -7,6 +7,7 @@ from coso.errors import CosoError
 from coso.kernel.process import is_limited
 from coso.oci import execute as oci
 from coso.oci.store import State
+from coso.spec import User
 from coso.value import replace
 
 TYPE_CHECKING = False
@@ -49,6 +50,32 @@ def run_inside(one: Record, words: tuple[str, ...]) -> int:
         sys.stderr.write(f"{error.message}\n")
         sys.stderr.flush()
         return error.exit_status
+
+
+def process_of(
+    spec: Spec, args: tuple[str, ...], *, variables: dict[str, str], user: str, directory: str, privileged: bool
+) -> Process:
+    """Another process as the container's own, but for these; `""` leaves user and directory as they are."""
+    process = spec.process
+    capabilities = process.capabilities
+    if privileged:
+        from coso.kernel.capability import NUMBERS
+
+        every = tuple(NUMBERS)
+        capabilities = replace(capabilities, bounding=every, effective=every, permitted=every)
+    known = dict(item.partition("=")[::2] for item in process.env)
+    return replace(
+        process,
+        args=args,
+        env=tuple(f"{name}={text}" for name, text in {**known, **variables}.items()),
+        cwd=directory or process.cwd,
+        user=User(user) if user else process.user,
+        terminal=False,
+        interactive=False,
+        capabilities=capabilities,
+        init=False,
+        oom_score_adj=None,
+    )
 
 
 def execute(one: Record, spec: Spec, process: Process, *, detach: bool) -> int:

@@ -15,7 +15,7 @@ from _struct import pack, unpack
 from fcntl import ioctl
 
 from coso import launcher
-from coso.errors import MissingError, NetworkError, PrivilegeError
+from coso.errors import MissingError, NetworkError, PrivilegeError, UsageError
 from coso.kernel.process import CLONE_NEWNET, is_limited, start_time
 from coso.runtime.container import Container
 from coso.spawn import spawn
@@ -34,7 +34,7 @@ RELEASE = "release-network"
 CNI_SUFFIXES = (".conflist", ".conf", ".json")
 
 
-def check_helper(path: str, words: tuple[str, ...] = ()) -> None:
+def check_helper(path: str, words: tuple[str, ...] = (), more: tuple[tuple[str, ...], ...] = ()) -> None:
     """Raise MissingError unless the helper can be executed, UsageError for what the bundled one cannot do."""
     if path in ("", "none", "host"):
         return
@@ -55,11 +55,17 @@ def check_helper(path: str, words: tuple[str, ...] = ()) -> None:
     if is_bundled(path) and is_limited():
         from cosonet import cli, rootless
 
+        if more:
+            raise PrivilegeError("a container of an ordinary user has one network", hint="run it as root")
         rootless.check(cli.wishes(list(words)))
-    elif words and is_bundled(path):
-        from cosonet import cli, definition
+    elif is_bundled(path):
+        if words or more:
+            from cosonet import cli, definition
 
-        definition.load(cli.wishes(list(words)).network)
+            for one in (words, *more):
+                definition.load(cli.wishes(list(one)).network)
+    elif more:
+        raise UsageError(f"several networks take cosonet, and the helper is {path}")
 
 
 def attach(container: Container) -> None:
@@ -90,6 +96,8 @@ def attach(container: Container) -> None:
         container.address = connected.record.address
         # As long as they are open here, nobody else on the host takes the published ports.
         container.held += connected.held
+        for more in container.spec.networks_more:
+            cosonet.attach(pid, cli.wishes([*more, "-hosts", hosts]))
     else:
         # The name is the container's; another helper need not know what to do with it.
         _execute(helper, "-pid", str(pid), *without_name(words))

@@ -82,7 +82,7 @@ def take_over() -> set[int]:
 def check(spec: Spec) -> None:
     """Raise an error for what can be known to fail before anything is done."""
     if "network" in spec.namespaces:
-        net.check_helper(spec.network, spec.network_words)
+        net.check_helper(spec.network, spec.network_words, spec.networks_more)
     if spec.name:
         from coso.runtime import running
 

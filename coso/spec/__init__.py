@@ -359,7 +359,8 @@ class Spec:
     `namespaces` are new ones, `joined` exist already; of all others the
     runtime's own are used.  With `names`, coso sees to the host's name, to
     /etc/hosts and its like, and to HOSTNAME.  `network` is the helper, called
-    with `network_words` besides the process.  `seccomp` may be the word
+    with `network_words` besides the process; `networks_more` are
+    the words for networks besides that one.  `seccomp` may be the word
     "default", coso's own profile.  `limited` says that the runtime's own
     rights end at a user namespace (coso.runtime.rootless).
     """
@@ -392,5 +393,6 @@ class Spec:
     resolver: Resolver = Resolver()
     network: str = ""
     network_words: tuple[str, ...] = ()
+    networks_more: tuple[tuple[str, ...], ...] = ()
     systemd: bool = False
     limited: bool = False

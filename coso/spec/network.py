@@ -21,6 +21,8 @@ PASSED_ON = {
     "network-alias": "-alias",
     "publish": "-publish",
 }
+# The same in the long form, of one network of several.
+OF_ONE = {"alias": "-alias", "ip": "-ip", "ip6": "-ip6", "mac-address": "-mac"}
 USUAL = ("bridge", "default")
 MOST_SERVERS = 3
 
@@ -30,9 +32,13 @@ def network(words: Words, joined: bool) -> dict[str, Any]:
 
     `joined` says that the network is another container's.
     """
-    text = words.last("network", defaults.NETWORK)
+    first, *others = words.all("network") or [defaults.NETWORK]
+    text, own = _parts(first)
     name = words.last("name")
     passed = [part for option, word in PASSED_ON.items() for item in words.all(option) for part in (word, item)]
+    passed = [*own, *passed]
+    if others and (text in ("none", "host") or joined or "/" in text):
+        raise UsageError(f"--network {first} excludes others, and {others[0]} is given too")
     if text in ("none", "host") or joined:
         if passed:
             option = next(option for option in PASSED_ON if option in words.options)
@@ -41,7 +47,39 @@ def network(words: Words, joined: bool) -> dict[str, Any]:
     if "/" in text:
         return {"network": os.path.abspath(text), "network_words": _words((), name, passed)}
     chosen = () if text in USUAL else ("-network", text)
-    return {"network": defaults.NETWORK, "network_words": _words(chosen, name, passed)}
+    more = tuple(_more(text, name) for text in others)
+    return {"network": defaults.NETWORK, "network_words": _words(chosen, name, passed), "networks_more": more}
+
+
+def _more(text: str, name: str) -> tuple[str, ...]:
+    """The words for one more network."""
+    chosen, own = _parts(text)
+    if chosen in ("none", "host") or "/" in chosen or ":" in chosen:
+        raise UsageError(f"--network {text!r} excludes other networks, and is not the only one")
+    return _words(() if chosen in USUAL else ("-network", chosen), name, own)
+
+
+def _parts(text: str) -> tuple[str, list[str]]:
+    """A network's name, and what `name=NAME,alias=…,ip=…,ip6=…,mac-address=…` says besides."""
+    if "=" not in text or "/" in text.partition("=")[0]:
+        return text, []
+    name, passed = "", []
+    for part in text.split(","):
+        key, _, content = part.partition("=")
+        if key == "name":
+            name = content
+        elif key in OF_ONE:
+            passed += [OF_ONE[key], content]
+        else:
+            raise UsageError(f"--network {text!r}: {key!r} is not known", hint=f"name, {', '.join(OF_ONE)} are")
+    if not name:
+        raise UsageError(f"--network {text!r} names no network", hint="name=NAME,alias=OTHER")
+    return name, passed
+
+
+def names_of(texts: list[str]) -> list[str]:
+    """The networks that values of --network name, in their order."""
+    return [_parts(text)[0] for text in texts]
 
 
 def helper_of(text: str) -> str:

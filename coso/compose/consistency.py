@@ -1,0 +1,142 @@
+"""What must fit together in a model, and which of its services are switched on.
+
+Source: compose-spec, 15-profiles.md, 05-services.md.
+"""
+
+from __future__ import annotations
+
+from coso.compose.places import NOWHERE, Item, Map
+
+REFERENCES = ("networks", "secrets", "configs")
+
+
+def switch(model: Map, profiles: set[str], wanted: set[str]) -> None:
+    """Leave out the services whose profiles are not active, and what only they would use.
+
+    A service that is named is switched on with all it depends on.
+    """
+    services = model.get("services") or Map()
+    on = {name for name, one in services.items() if _is_active(one, profiles)} | (wanted & set(services))
+    left = list(wanted & set(services))
+    while left:
+        for name in services[left.pop()].get("depends_on") or ():
+            if name in services and name not in on:
+                on.add(name)
+                left.append(name)
+    for name in [name for name in services if name not in on]:
+        del services[name]
+    model["disabled"] = None
+    del model["disabled"]
+
+
+def _is_active(service: Map, profiles: set[str]) -> bool:
+    its = service.get("profiles")
+    return not its or "*" in profiles or bool(set(its) & profiles)
+
+
+def check(model: Map) -> None:
+    """Raise ConfigError for what contradicts itself, or refers to what is not there."""
+    services = model.get("services") or Map()
+    names: dict[str, str] = {}
+    for name, service in services.items():
+        item = Item(service, f"services.{name}", services.places.get(name, NOWHERE))
+        if not service.get("image") and not service.get("build") and not service.get("provider"):
+            item.fail("it has neither an image nor a build")
+        _check_references(item, service, model)
+        _check_depends(item, service, services)
+        if service.get("network_mode") and service.get("networks"):
+            _at(item, service, "network_mode").fail("network_mode and networks exclude each other")
+        _check_limits(item, service)
+        chosen = service.get("container_name")
+        if chosen:
+            if names.setdefault(chosen, name) != name:
+                _at(item, service, "container_name").fail(f"the service {names[chosen]} has the name {chosen!r} too")
+            if replicas(service) > 1:
+                _at(item, service, "container_name").fail("several containers of a service cannot have one name")
+    _check_cycles(services)
+    for part in ("secrets", "configs"):
+        _check_sources(model, part)
+
+
+def replicas(service: Map) -> int:
+    """How many containers a service has."""
+    scale = service.get("scale")
+    wanted = (service.get("deploy") or {}).get("replicas")
+    return int(scale if scale is not None else 1 if wanted is None else wanted)
+
+
+def _at(item: Item, service: Map, key: str) -> Item:
+    return Item(service.get(key), f"{item.path}.{key}", service.places.get(key, item.place))
+
+
+def _check_references(item: Item, service: Map, model: Map) -> None:
+    for part in REFERENCES:
+        used = service.get(part) or ()
+        for one in used:
+            name = one if part == "networks" else one["source"]
+            if name not in (model.get(part) or ()):
+                _at(item, service, part).fail(f"{part[:-1]} {name!r} is not among the {part} of the file")
+    for mount in service.get("volumes") or ():
+        if mount["type"] == "volume" and mount.get("source") and mount["source"] not in (model.get("volumes") or ()):
+            _at(item, service, "volumes").fail(f"volume {mount['source']!r} is not among the volumes of the file")
+
+
+def _check_depends(item: Item, service: Map, services: Map) -> None:
+    depends = service.get("depends_on") or Map()
+    for name, how in list(depends.items()):
+        if name not in services:
+            if not how["required"]:
+                del depends[name]
+                continue
+            _at(item, service, "depends_on").fail(
+                f"there is no service {name!r}", hint="or it is switched off: see --profile"
+            )
+    if not depends:
+        service.pop("depends_on", None)
+
+
+def _check_limits(item: Item, service: Map) -> None:
+    """The same limit in two places must be the same."""
+    deploy = service.get("deploy") or {}
+    limits = (deploy.get("resources") or {}).get("limits") or {}
+    reserved = (deploy.get("resources") or {}).get("reservations") or {}
+    pairs = (
+        ("mem_limit", limits.get("memory")),
+        ("cpus", limits.get("cpus")),
+        ("pids_limit", limits.get("pids")),
+        ("mem_reservation", reserved.get("memory")),
+        ("scale", deploy.get("replicas")),
+    )
+    for key, other in pairs:
+        if key in service and other is not None and service[key] != other:
+            _at(item, service, key).fail(f"{service[key]} here, and {other} in deploy")
+
+
+def _check_cycles(services: Map) -> None:
+    done: set[str] = set()
+
+    def visit(name: str, through: tuple[str, ...]) -> None:
+        if name in through:
+            circle = " → ".join((*through[through.index(name) :], name))
+            place = services.places.get(name, NOWHERE)
+            Item(None, f"services.{name}.depends_on", place).fail(f"services wait for each other in a circle: {circle}")
+        if name in done:
+            return
+        for other in services[name].get("depends_on") or ():
+            if other in services:
+                visit(other, (*through, name))
+        done.add(name)
+
+    for name in services:
+        visit(name, ())
+
+
+def _check_sources(model: Map, part: str) -> None:
+    for name, one in (model.get(part) or Map()).items():
+        sources = [key for key in ("file", "environment", "content") if key in one]
+        item = Item(one, f"{part}.{name}", model[part].places.get(name, NOWHERE))
+        if one.get("external"):
+            if sources:
+                item.fail(f"external and {sources[0]} exclude each other")
+        elif len(sources) != 1:
+            item.fail("one of file, environment and content is wanted", hint="or external: true")

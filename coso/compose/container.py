@@ -1,0 +1,366 @@
+"""From a service to the words of a container: what `coso create` would be given for it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+
+from coso import quickjson
+from coso.compose.consistency import replicas
+from coso.compose.places import Map, plain
+from coso.compose.values import seconds_of
+from coso.errors import CosoError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coso.compose.project import Project
+
+    Options = dict[str, list[str]]
+
+LABEL = "com.docker.compose"
+# Labels by which all that belongs to a project is found again, as Docker Compose names them.
+PROJECT, SERVICE, NUMBER = f"{LABEL}.project", f"{LABEL}.service", f"{LABEL}.container-number"
+HASH, ONE_OFF = f"{LABEL}.config-hash", f"{LABEL}.oneoff"
+FILES, DIRECTORY = f"{LABEL}.project.config_files", f"{LABEL}.project.working_dir"
+NETWORK, VOLUME = f"{LABEL}.network", f"{LABEL}.volume"
+# What a change of does not ask for another container.
+APART = ("build", "deploy", "scale", "depends_on", "profiles", "develop", "pull_policy", "attach", "restart")
+# Option of `coso create`, and the key that is passed on as it stands.
+SAME = {
+    "cgroup-parent": "cgroup_parent",
+    "cpu-period": "cpu_period",
+    "cpu-quota": "cpu_quota",
+    "cpu-rt-period": "cpu_rt_period",
+    "cpu-rt-runtime": "cpu_rt_runtime",
+    "cpu-shares": "cpu_shares",
+    "cpus": "cpus",
+    "cpuset-cpus": "cpuset",
+    "domainname": "domainname",
+    "hostname": "hostname",
+    "mac-address": "mac_address",
+    "memory": "mem_limit",
+    "memory-reservation": "mem_reservation",
+    "memory-swap": "memswap_limit",
+    "memory-swappiness": "mem_swappiness",
+    "oom-score-adj": "oom_score_adj",
+    "pids-limit": "pids_limit",
+    "platform": "platform",
+    "shm-size": "shm_size",
+    "stop-signal": "stop_signal",
+    "user": "user",
+    "uts": "uts",
+    "workdir": "working_dir",
+}
+LISTS = {
+    "cap-add": "cap_add",
+    "cap-drop": "cap_drop",
+    "device-cgroup-rule": "device_cgroup_rules",
+    "dns": "dns",
+    "dns-option": "dns_opt",
+    "dns-search": "dns_search",
+    "expose": "expose",
+    "group-add": "group_add",
+    "tmpfs": "tmpfs",
+}
+MAPS = {"annotation": "annotations", "sysctl": "sysctls"}
+SWITCHES = {
+    "init": "init",
+    "interactive": "stdin_open",
+    "oom-kill-disable": "oom_kill_disable",
+    "privileged": "privileged",
+    "read-only": "read_only",
+    "tty": "tty",
+}
+LIMITS = {"memory": "memory", "cpus": "cpus", "pids-limit": "pids"}
+HEALTH = {
+    "health-interval": "interval",
+    "health-timeout": "timeout",
+    "health-start-period": "start_period",
+    "health-start-interval": "start_interval",
+}
+
+
+def name_of(project: Project, service: str, number: int) -> str:
+    """The name of a service's container."""
+    chosen = project.services[service].get("container_name")
+    return chosen or f"{project.name}-{service}-{number}"
+
+
+def image_of(project: Project, service: str) -> str:
+    """The image of a service; one that is built and has no name gets the service's."""
+    return project.services[service].get("image") or f"{project.name}-{service}"
+
+
+def hash_of(service: Map) -> str:
+    """What says whether a container is still as its service wants it."""
+    kept = {key: plain(content) for key, content in service.items() if key not in APART}
+    limits = (service.get("deploy") or {}).get("resources")
+    text = quickjson.dumps({"service": kept, "resources": plain(limits)})
+    return hashlib.sha256(_sorted(text)).hexdigest()
+
+
+def _sorted(text: str) -> bytes:
+    import json
+
+    return json.dumps(json.loads(text), sort_keys=True).encode()
+
+
+def labels_of(project: Project, service: str, number: int, *, one_off: bool = False) -> dict[str, str]:
+    """The labels of a container: those by which it is found, and its service's."""
+    one = project.services[service]
+    return {
+        **(one.get("labels") or {}),
+        PROJECT: project.name,
+        SERVICE: service,
+        NUMBER: str(number),
+        HASH: hash_of(one),
+        ONE_OFF: "True" if one_off else "False",
+        FILES: ",".join(project.files),
+        DIRECTORY: project.directory,
+    }
+
+
+def options_of(
+    project: Project, service: str, number: int, id_of: Callable[[str], str], *, one_off: bool = False
+) -> Options:
+    """The options of a container; `id_of` finds the container of a service that something is shared with."""
+    one = project.services[service]
+    found: Options = {"name": [name_of(project, service, number)]}
+    found |= {option: [str(one[key])] for option, key in SAME.items() if key in one}
+    found |= {option: [str(text) for text in one[key]] for option, key in LISTS.items() if one.get(key)}
+    found |= {
+        option: [f"{key}={text}" for key, text in one[name].items()] for option, name in MAPS.items() if one.get(name)
+    }
+    found |= {option: ["true"] for option, key in SWITCHES.items() if one.get(key)}
+    limits = ((one.get("deploy") or {}).get("resources") or {}).get("limits") or {}
+    found |= {option: [str(limits[key])] for option, key in LIMITS.items() if key in limits}
+    reserved = ((one.get("deploy") or {}).get("resources") or {}).get("reservations") or {}
+    if "memory" in reserved:
+        found["memory-reservation"] = [str(reserved["memory"])]
+    environment = {key: text for key, text in (one.get("environment") or {}).items() if text is not None}
+    found["env"] = [f"{key}={text}" for key, text in environment.items()]
+    found["label"] = [f"{key}={text}" for key, text in labels_of(project, service, number, one_off=one_off).items()]
+    for part in (_network, _shared, _mounts, _life, _health, _limits):
+        found |= part(project, service, id_of)
+    if not one_off and one.get("network_mode", "bridge") == "bridge":
+        found["publish"] = [_port(port, number) for port in one.get("ports") or ()]
+    if "stop_grace_period" in one:
+        found["stop-timeout"] = [str(round(seconds_of(one["stop_grace_period"])))]
+    if one.get("security_opt"):
+        found["security-opt"] = [text.replace(":", "=", 1) if "=" not in text else text for text in one["security_opt"]]
+    if one.get("devices"):
+        found["device"] = [f"{item['source']}:{item['target']}:{item['permissions']}" for item in one["devices"]]
+    return {option: texts for option, texts in found.items() if texts}
+
+
+def _network(project: Project, service: str, id_of: Callable[[str], str]) -> Options:
+    one = project.services[service]
+    hosts = [f"{name}={address}" for name, all_ in (one.get("extra_hosts") or {}).items() for address in all_]
+    found: Options = {"add-host": hosts} if hosts else {}
+    mode = str(one.get("network_mode") or "")
+    if mode:
+        kind, _, other = mode.partition(":")
+        found["network"] = [f"container:{id_of(other)}" if kind == "service" else mode]
+        return found
+    networks = networks_of(project, service)
+    found["network"] = [_words(project, service, name, how) for name, how in networks]
+    return found
+
+
+def networks_of(project: Project, service: str) -> list[tuple[str, Map]]:
+    """The networks of a service: that of the highest priority first, and one with a way out before one without."""
+    defined = project.model.get("networks") or Map()
+    listed = [(name, how or Map()) for name, how in (project.services[service].get("networks") or {}).items()]
+    return sorted(listed, key=lambda item: (-int(item[1].get("priority") or 0), bool(defined[item[0]].get("internal"))))
+
+
+def _words(project: Project, service: str, name: str, how: Map) -> str:
+    one = project.services[service]
+    aliases = [service, *(how.get("aliases") or ())]
+    aliases += [text.partition(":")[2] for text in _links_to(project, service)]
+    parts = [f"name={project.model['networks'][name]['name']}"]
+    parts += [f"alias={alias}" for alias in dict.fromkeys(aliases) if alias]
+    for key, word in (("ipv4_address", "ip"), ("ipv6_address", "ip6"), ("mac_address", "mac-address")):
+        if how.get(key):
+            parts.append(f"{word}={how[key]}")
+    assert one is not None
+    return ",".join(parts)
+
+
+def _links_to(project: Project, service: str) -> list[str]:
+    """The links of other services that lead to this one: `SERVICE:ALIAS`."""
+    links = [text for one in project.services.values() for text in one.get("links") or ()]
+    return [text for text in links if text.partition(":")[0] == service and ":" in text]
+
+
+def _port(port: Map, number: int) -> str:
+    # Without an address it is the loopback's, as everywhere in coso.
+    address = port.get("host_ip", "")
+    address = f"[{address}]:" if ":" in address else f"{address}:" if address else ""
+    first, dash, last = str(port.get("published") or "").partition("-")
+    if dash:
+        first = str(_free_port(port, range(int(first), int(last) + 1), number))
+    published = f"{first}:" if first else ":" if address else ""
+    return f"{address}{published}{port['target']}/{port['protocol']}"
+
+
+def _free_port(port: Map, among: range, number: int) -> int:
+    """A port of a range that nobody has; the containers of a service begin with different ones."""
+    from _socket import AF_INET, AF_INET6, SOCK_DGRAM, SOCK_STREAM, socket
+
+    address = port.get("host_ip") or "127.0.0.1"
+    family = AF_INET6 if ":" in address else AF_INET
+    start = (number - 1) % len(among)
+    for candidate in [*among[start:], *among[:start]]:
+        end = socket(family, SOCK_DGRAM if port["protocol"] == "udp" else SOCK_STREAM)
+        try:
+            end.bind((address, candidate))
+            return int(candidate)
+        except OSError:
+            continue
+        finally:
+            end.close()
+    raise CosoError(f"none of the ports {among[0]} to {among[-1]} is free")
+
+
+def _shared(project: Project, service: str, id_of: Callable[[str], str]) -> Options:
+    """Namespaces of other services, or of the host."""
+    one = project.services[service]
+    found: Options = {}
+    for key in ("pid", "ipc"):
+        kind, _, other = str(one.get(key) or "").partition(":")
+        if kind == "service":
+            found[key] = [f"container:{id_of(other)}"]
+        elif kind in ("host", "container"):
+            found[key] = [one[key]]
+    if one.get("cgroup") == "host":
+        found["cgroupns"] = ["host"]
+    if one.get("userns_mode"):
+        found["userns"] = [one["userns_mode"]]
+    return found
+
+
+def _mounts(project: Project, service: str, id_of: Callable[[str], str]) -> Options:
+    one = project.services[service]
+    found: Options = {"mount": [], "volumes-from": []}
+    for mount in one.get("volumes") or ():
+        found["mount"].append(_mount(project, mount))
+    for text in one.get("volumes_from") or ():
+        if text.startswith("container:"):
+            found["volumes-from"].append(text.removeprefix("container:"))
+        else:
+            name, colon, mode = text.partition(":")
+            found["volumes-from"].append(f"{id_of(name)}{colon}{mode}")
+    for part, default in (("secrets", "/run/secrets"), ("configs", "")):
+        for grant in one.get(part) or ():
+            path = (project.model[part][grant["source"]] or {}).get("file")
+            if path:
+                target = target_of(grant, default)
+                found["mount"].append(f"type=bind,source={path},target={target},readonly")
+    return found
+
+
+def target_of(grant: Map, default: str) -> str:
+    """Where a secret or a config is in the container."""
+    target = grant.get("target") or grant["source"]
+    return str(target) if target.startswith("/") else f"{default}/{target}"
+
+
+def _mount(project: Project, mount: Map) -> str:
+    parts = [f"type={mount['type']}", f"target={mount['target']}"]
+    source = mount.get("source")
+    if mount["type"] == "volume" and source:
+        source = project.model["volumes"][source]["name"]
+    if source:
+        parts.append(f"source={source}")
+    if mount.get("read_only"):
+        parts.append("readonly")
+    if (mount.get("volume") or {}).get("nocopy"):
+        parts.append("volume-nocopy")
+    bind, tmpfs = mount.get("bind") or {}, mount.get("tmpfs") or {}
+    if bind.get("propagation"):
+        parts.append(f"bind-propagation={bind['propagation']}")
+    if "size" in tmpfs:
+        parts.append(f"tmpfs-size={tmpfs['size']}")
+    if "mode" in tmpfs:
+        parts.append(f"tmpfs-mode={tmpfs['mode']:o}")
+    return ",".join(parts)
+
+
+def _life(project: Project, service: str, _: Callable[[str], str]) -> Options:
+    one = project.services[service]
+    found: Options = {}
+    policy = one.get("restart") or _of_deploy((one.get("deploy") or {}).get("restart_policy"))
+    if policy:
+        found["restart"] = [policy]
+    logging = one.get("logging") or {}
+    if logging.get("driver"):
+        found["log-driver"] = [logging["driver"]]
+    if logging.get("options"):
+        found["log-opt"] = [f"{key}={text}" for key, text in logging["options"].items()]
+    return found
+
+
+def _of_deploy(policy: Map | None) -> str:
+    if not policy:
+        return ""
+    condition = policy.get("condition", "any")
+    if condition == "on-failure" and policy.get("max_attempts"):
+        return f"on-failure:{policy['max_attempts']}"
+    return {"none": "no", "on-failure": "on-failure"}.get(condition, "always")
+
+
+def _health(project: Project, service: str, _: Callable[[str], str]) -> Options:
+    one = project.services[service].get("healthcheck") or {}
+    test = one.get("test") or ()
+    if one.get("disable") or (test and test[0] == "NONE"):
+        return {"no-healthcheck": ["true"]}
+    found: Options = {option: [one[key]] for option, key in HEALTH.items() if key in one}
+    if "retries" in one:
+        found["health-retries"] = [str(one["retries"])]
+    if test:
+        found["health-cmd"] = [test[1] if test[0] == "CMD-SHELL" else shlex.join(test[1:])]
+    return found
+
+
+def _limits(project: Project, service: str, _: Callable[[str], str]) -> Options:
+    one = project.services[service]
+    found: Options = {"ulimit": []}
+    for name, limit in (one.get("ulimits") or {}).items():
+        both = f"{limit['soft']}:{limit['hard']}" if isinstance(limit, dict) else str(limit)
+        found["ulimit"].append(f"{name}={both}")
+    blkio = one.get("blkio_config") or {}
+    if "weight" in blkio:
+        found["blkio-weight"] = [str(blkio["weight"])]
+    for item in blkio.get("weight_device") or ():
+        found.setdefault("blkio-weight-device", []).append(f"{item['path']}:{item['weight']}")
+    for act in ("read", "write"):
+        for what in ("bps", "iops"):
+            rates = [f"{item['path']}:{item['rate']}" for item in blkio.get(f"device_{act}_{what}") or ()]
+            found |= {f"device-{act}-{what}": rates} if rates else {}
+    return found
+
+
+def command_of(service: Map) -> tuple[str, tuple[str, ...]]:
+    """The entrypoint's first word, where the service has one, and the words after it."""
+    entrypoint, command = service.get("entrypoint"), tuple(service.get("command") or ())
+    if entrypoint is None:
+        return "\0", command
+    if not entrypoint:
+        return "", command
+    return entrypoint[0], (*entrypoint[1:], *command)
+
+
+def numbers(service: Map) -> range:
+    """The numbers of a service's containers."""
+    return range(1, replicas(service) + 1)
+
+
+def make_sources(service: Map) -> None:
+    """Make the directories of the host that bind mounts want made."""
+    for mount in service.get("volumes") or ():
+        if mount["type"] == "bind" and (mount.get("bind") or {}).get("create_host_path"):
+            os.makedirs(mount["source"], exist_ok=True) if not os.path.lexists(mount["source"]) else None

@@ -1,0 +1,91 @@
+"""`down`, and what else ends services: in the order opposite to that of their start."""
+
+from __future__ import annotations
+
+from coso.compose import state
+from coso.compose.carry_out import stop, stop_and_remove
+from coso.compose.plan import ordered
+from coso.compose.workers import all_at_once
+from coso.engine import volumes
+from coso.errors import CosoError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coso.compose.project import Project
+    from coso.engine.record import Record
+
+    Tell = Callable[[str, str], None]
+
+
+def waves(project: Project, listed: list[Record]) -> list[list[Record]]:
+    """Containers in groups: each may end once all of the group before it have."""
+    level: dict[str, int] = {}
+    for service in ordered(project):
+        depends = project.services[service].get("depends_on") or ()
+        level[service] = 1 + max((level[name] for name in depends if name in level), default=-1)
+    highest = max(level.values(), default=0)
+    groups: list[list[Record]] = [[] for _ in range(highest + 1)]
+    for one in listed:
+        groups[highest - level.get(state.service_of(one), 0)].append(one)
+    return [group for group in groups if group]
+
+
+def take_down(
+    project: Project, listed: list[Record], tell: Tell, seconds: int | None = None, *, with_volumes: bool = False
+) -> None:
+    """Stop and remove containers. Raises the first CosoError, once all others are done."""
+    for group in waves(project, listed):
+        _raise_first(
+            all_at_once(
+                [
+                    lambda one=one: stop_and_remove(project, one, tell, seconds, with_volumes=with_volumes)  # type: ignore[misc]
+                    for one in group
+                ]
+            )
+        )
+
+
+def stop_all(project: Project, listed: list[Record], tell: Tell, seconds: int | None = None) -> None:
+    """Stop containers. Raises the first CosoError."""
+
+    def act(one: Record) -> None:
+        stop(project, one, seconds)
+        tell(f"Container {one.name}", "Stopped")
+
+    for group in waves(project, [one for one in listed if one.is_alive or one.status == "restarting"]):
+        _raise_first(all_at_once([lambda one=one: act(one) for one in group]))  # type: ignore[misc]
+
+
+def _raise_first(errors: list[CosoError]) -> None:
+    for error in errors:
+        raise error
+
+
+def remove_networks(project: Project, tell: Tell) -> None:
+    """Remove the networks that were made for a project. Raises CosoError."""
+    from cosonet import manage
+
+    for name in state.networks(project.name):
+        manage.remove(name)
+        tell(f"Network {name}", "Removed")
+
+
+def remove_volumes(project: Project, tell: Tell) -> None:
+    """Remove the volumes that were made for a project. Raises CosoError."""
+    for name in state.volumes_of(project.name):
+        volumes.remove(name)
+        tell(f"Volume {name}", "Removed")
+
+
+def remove_images(project: Project, tell: Tell, *, every: bool) -> None:
+    """Remove the images of a project: all, or those that have the name of their service."""
+    from coso.compose.container import image_of
+    from coso.images import store, tidy
+
+    for service, one in project.services.items():
+        name = image_of(project, service)
+        if (every or not one.get("image")) and store.find_or_none(name):
+            tidy.remove(name, force=False)
+            tell(f"Image {name}", "Removed")

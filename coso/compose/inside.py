@@ -1,0 +1,30 @@
+"""Hooks: commands in a container at its start and before its end (compose-spec, 05-services.md, "post_start")."""
+
+from __future__ import annotations
+
+import os
+
+from coso.compose.places import Map
+from coso.engine import inside
+from coso.engine.record import Record
+
+
+def run_hook(one: Record, hook: Map) -> int:
+    """Run one, with this process's output; its exit status."""
+    child = os.fork()
+    if child == 0:
+        status = 125
+        try:
+            spec = inside.spec_of(one)
+            wanted = inside.process_of(
+                spec,
+                tuple(hook["command"]),
+                variables={name: text for name, text in (hook.get("environment") or {}).items() if text is not None},
+                user=str(hook.get("user") or ""),
+                directory=str(hook.get("working_dir") or ""),
+                privileged=bool(hook.get("privileged")),
+            )
+            status = inside.execute(one, spec, wanted, detach=False)
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
