@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from coso.compose import consistency, support
 from coso.compose import project as projects
-from coso.compose import support
 from coso.compose.places import Map
 from coso.compose.project import Project, Wish
 from coso.errors import UsageError
@@ -44,6 +44,7 @@ def load(asked: Asked, services: tuple[str, ...] = (), *, check: bool = True, on
             return Project(wish.name, os.getcwd(), (), dict(os.environ), Map())
         raise
     if check and not only_name:
+        consistency.check_ports(found.services)
         support.refuse(found, warn if asked.ignores_unsupported else None)
     return found
 

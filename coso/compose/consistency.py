@@ -112,6 +112,25 @@ def _check_limits(item: Item, service: Map) -> None:
             _at(item, service, key).fail(f"{service[key]} here, and {other} in deploy")
 
 
+def check_ports(services: Map) -> None:
+    """Raise ConfigError for a port of the host that would lead to two containers: files may say so, nobody can do it."""
+    taken: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for name, service in services.items():
+        for number, port in enumerate(service.get("ports") or ()):
+            published = str(port.get("published") or "")
+            if not published.isdecimal() or published == "0":
+                continue
+            address = port.get("host_ip", "")
+            others = taken.setdefault((published, port["protocol"]), [])
+            item = Item(port, f"services.{name}.ports[{number}]", service["ports"].places[number])
+            for other, its in others:
+                if address == its or not address or not its or "0.0.0.0" in (address, its):
+                    item.fail(f"the port {published}/{port['protocol']} of the host leads to {other} already")
+            if replicas(service) > 1:
+                item.fail(f"{replicas(service)} containers cannot share the port {published}", hint="give a range")
+            others.append((name, address))
+
+
 def _check_cycles(services: Map) -> None:
     done: set[str] = set()
 

@@ -59,6 +59,8 @@ class Loader:
                 found = over(model, document)
                 assert isinstance(found, Map)
                 model = found
+        if not model:
+            raise ConfigError(paths[0], "", "the file is empty: it has no services")
         bare = untagged(model)
         assert isinstance(bare, Map)
         return self._included(bare, directory, (*including, *paths))

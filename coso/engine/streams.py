@@ -20,6 +20,12 @@ def place_of(container: str) -> str:
     return f"{ENGINE}/{container}"
 
 
+def _make(path: str) -> None:
+    """Make a named pipe that whoever is in the container may open anew as /dev/stdout; nobody else comes this far."""
+    os.mkfifo(path, 0o600)
+    os.chmod(path, 0o666)
+
+
 class Streams:
     """The monitor's ends; -1 for what there is none of."""
 
@@ -37,7 +43,7 @@ class Streams:
         ends = []
         for stream, name in OUTPUTS:
             path = f"{place_of(self._id)}/{name}"
-            os.mkfifo(path, 0o600)
+            _make(path)
             # Open for both directions in the container: without a reader it waits, and is not killed (fifo(7)).
             ends.append(os.open(path, os.O_RDWR | os.O_CLOEXEC))
             self._out[stream] = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -45,7 +51,7 @@ class Streams:
             return null, ends[0], ends[1]
         os.close(null)
         path = f"{place_of(self._id)}/in"
-        os.mkfifo(path, 0o600)
+        _make(path)
         reading = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         self._input = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         os.set_blocking(reading, True)

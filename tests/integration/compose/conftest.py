@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.containers import conftest as containers
+
+alpine = containers.alpine
 DATA = Path(__file__).parent
 ROOT = DATA.parents[2]
 # Variables of whoever calls, which both are to see.

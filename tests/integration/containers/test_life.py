@@ -378,6 +378,15 @@ def test_volumes_are_filled_shared_and_removed(c: Coso) -> None:
     ok(c("volume", "rm", "data"))
 
 
+def test_output_can_be_opened_anew_by_whoever_runs_inside(c: Coso) -> None:
+    line = "echo one > /dev/stdout; echo two > /dev/stderr; ln -s /dev/stdout /tmp/log; echo three >> /tmp/log"
+    for user in ("0", "1234"):
+        ok(c("run", "-d", "--name", f"u{user}", "-u", user, "--network", "none", "I", "sh", "-c", line))
+        assert ok(c("wait", f"u{user}")) == "0"
+        done = c("logs", f"u{user}")
+        assert (done.stdout.split(), done.stderr.split()) == (["one", "three"], ["two"])
+
+
 def test_a_tmpfs_and_shared_memory_have_the_size_that_was_asked_for(c: Coso) -> None:
     line = "df -k /t /dev/shm | awk 'NR>1{print $2}'"
     words = ("--tmpfs", "/t:size=1m", "--shm-size", "2m", "--network", "none")
