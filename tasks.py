@@ -182,6 +182,12 @@ def bench_containers(context: Context, runs: int = 20, containers: int = 100) ->
     context.run(f"{shlex.quote(sys.executable)} -m benchmarks.containers {words}", env=dict(os.environ))
 
 
+@task(help={"runs": "how often each is measured (default 5)"})
+def bench_compose(context: Context, runs: int = 5) -> None:
+    """Compare ten services of a compose file with Docker Compose and podman-compose."""
+    context.run(f"{shlex.quote(sys.executable)} -m benchmarks.compose --runs {int(runs)}", env=dict(os.environ))
+
+
 @task(help={"runs": "runs of each case (default 20)"})
 def bench(context: Context, runs: int = 20) -> None:
     """Compare the start of a container with crun and runc, installed from Debian where missing."""

@@ -54,17 +54,13 @@ def main() -> int:
     if os.geteuid() != 0:
         print("benchmarks need root", file=sys.stderr)
         return 1
-    for package in peers():
-        if package.name in ("podman", "netavark", "docker.io", "docker-cli", "crun", "iptables") and isinstance(
-            plan := package.plan(package.inspect()), Change
-        ):
-            package.apply(plan)
+    install()
     lab.enter()
     hide_hybrid_controllers()
     try:
         with ExitStack() as stack:
-            engines = {"coso": _coso(given.rootfs), "podman": _podman(), "docker": stack.enter_context(_docker())}
-            _give_image(engines)
+            engines = {"coso": coso(given.rootfs), "podman": podman(), "docker": stack.enter_context(docker())}
+            give_image(engines)
             compare(engines, given.runs)
             grow(engines, given.containers, given.rootfs)
     finally:
@@ -73,7 +69,16 @@ def main() -> int:
     return 0
 
 
-def _coso(rootfs: str) -> Words:
+def install(*more: str) -> None:
+    """The peers from Debian, where they are not there."""
+    wanted = ("podman", "netavark", "docker.io", "docker-cli", "crun", "iptables", *more)
+    for package in peers():
+        if package.name in wanted and isinstance(plan := package.plan(package.inspect()), Change):
+            package.apply(plan)
+
+
+def coso(rootfs: str) -> Words:
+    """The words that begin a command line of coso, which has the image by then."""
     for name in launcher.ENTRIES:
         program = Path(SCRATCH) / name
         program.write_text(launcher.text(name))
@@ -85,13 +90,14 @@ def _coso(rootfs: str) -> Words:
     return [f"{SCRATCH}/coso"]
 
 
-def _podman() -> Words:
+def podman() -> Words:
+    """The words that begin one of podman, with storage of its own."""
     places = [f"--{name}={SCRATCH}/podman/{name}" for name in ("root", "runroot", "tmpdir")]
     return [find("podman"), *places, "--runtime=crun"]
 
 
 @contextmanager
-def _docker() -> Iterator[Words]:
+def docker() -> Iterator[Words]:
     """A daemon of its own, which goes with the benchmark."""
     places = {"data-root": "docker", "exec-root": "docker-exec", "pidfile": "docker.pid"}
     options = [f"--{option}={SCRATCH}/{name}" for option, name in places.items()]
@@ -110,7 +116,7 @@ def _docker() -> Iterator[Words]:
             daemon.wait(30)
 
 
-def _give_image(engines: dict[str, Words]) -> None:
+def give_image(engines: dict[str, Words]) -> None:
     """The same image for all."""
     archive = f"{SCRATCH}/image.tar"
     _run([*engines["coso"], "save", "-o", archive, IMAGE])

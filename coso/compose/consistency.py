@@ -113,7 +113,7 @@ def _check_limits(item: Item, service: Map) -> None:
 
 
 def check_ports(services: Map) -> None:
-    """Raise ConfigError for a port of the host that would lead to two containers: files may say so, nobody can do it."""
+    """Raise ConfigError for a port of the host that would lead to two containers, as a file may well say."""
     taken: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for name, service in services.items():
         for number, port in enumerate(service.get("ports") or ()):

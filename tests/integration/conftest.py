@@ -265,6 +265,7 @@ def _of_coso() -> list[str]:
     return found
 
 
-def nothing_is_left() -> bool:
-    """Whether nothing of coso's is on this machine; the kernel takes links away a moment after their namespace."""
-    return eventually(lambda: not leftovers())
+def what_is_left() -> list[str]:
+    """What of coso's stays on this machine; the kernel takes links away a moment after their namespace."""
+    eventually(lambda: not leftovers())
+    return leftovers()

@@ -17,7 +17,7 @@ from coso.runtime.gc import collect
 from coso.runtime.start import run as run_container
 from coso.spec.build import spec_from
 from coso.steps import Step
-from tests.integration.conftest import Start, leftovers, nothing_is_left
+from tests.integration.conftest import Start, leftovers, what_is_left
 
 MOST_STEPS = 200
 
@@ -72,7 +72,7 @@ def test_killed_at_every_step_nothing_is_left_after_gc(rootfs: Path, programs: P
         dirty += bool(leftovers())
         collected = collect()
         assert collected.failures == [], (moment, seen[-1])
-        assert nothing_is_left(), (moment, seen[-1], leftovers())
+        assert not what_is_left(), (moment, seen[-1])
         if len(seen) < moment:
             break
     assert "after clone" in seen and "before enter the root" in seen
@@ -88,7 +88,7 @@ def test_killed_at_any_moment_nothing_is_left_after_gc(start: Start) -> None:
         process.kill()
         process.communicate()
         assert collect().failures == []
-    assert nothing_is_left(), leftovers()
+    assert not what_is_left()
 
 
 def test_gc_leaves_living_containers_alone(start: Start, coso) -> None:  # type: ignore[no-untyped-def]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from coso.spawn import find
-from tests.integration.conftest import Coso, nothing_is_left
+from tests.integration.conftest import Coso, what_is_left
 
 NAMESPACES = {
     "pid": ["--pid", "host"],
@@ -39,7 +39,7 @@ def test_a_namespace_that_is_shared_is_the_hosts(coso: Coso, rootfs: Path, name:
     words = ["run", "-rootfs", str(rootfs), *network, *NAMESPACES[name], "--", "readlink", f"/proc/self/ns/{name}"]
     done = coso(*words)
     assert done.stdout.strip() == of_host(name), done.stderr
-    assert nothing_is_left()
+    assert not what_is_left()
 
 
 def test_the_time_namespace_shifts_the_clock(run: Coso) -> None:
@@ -232,7 +232,7 @@ def test_where_the_hosts_mounts_are_shared_nothing_comes_back_to_it(
     done = subprocess.run(shared, capture_output=True, text=True, check=False, timeout=30)
     assert done.stdout.startswith("mounted\n"), done.stderr
     assert str(tmp_path) not in done.stdout
-    assert nothing_is_left()
+    assert not what_is_left()
 
 
 def test_sharing_the_cgroup_namespace_leaves_the_hosts_mounts_as_they_are(run: Coso) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from coso.oci import store
 from coso.spec.example import example
-from tests.integration.conftest import leftovers, nothing_is_left
+from tests.integration.conftest import leftovers, what_is_left
 
 Oci = Callable[..., int]
 TIMES = 15
@@ -66,7 +66,7 @@ def test_a_killed_create_is_cleared_away_by_gc(oci: Oci, coso) -> None:  # type:
         if is_whole():
             # It was made before the kill came: gc leaves it alone.
             assert oci("delete", "--force", "killed") == 0
-        assert nothing_is_left(), (moment, leftovers())
+        assert not what_is_left(), moment
     assert dirty > 3
 
 
@@ -77,7 +77,7 @@ def test_after_a_killed_create_the_id_is_free(oci: Oci) -> None:
             assert oci("delete", "--force", "killed") == 0
         assert oci("create", "killed") == 0
         assert oci("delete", "--force", "killed") == 0
-        assert nothing_is_left(), (moment, leftovers())
+        assert not what_is_left(), moment
 
 
 def test_a_killed_delete_is_ended_by_another(oci: Oci) -> None:
@@ -85,7 +85,7 @@ def test_a_killed_delete_is_ended_by_another(oci: Oci) -> None:
         assert oci("create", "killed") == 0
         oci("delete", "--force", "killed", within=moment)
         oci("delete", "--force", "killed")
-        assert nothing_is_left(), (moment, leftovers())
+        assert not what_is_left(), moment
 
 
 def test_gc_leaves_what_is_being_made_alone(oci: Oci, coso, bundle: Path) -> None:  # type: ignore[no-untyped-def]
@@ -102,4 +102,4 @@ def test_gc_leaves_what_is_being_made_alone(oci: Oci, coso, bundle: Path) -> Non
     (bundle / "waits").unlink()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert oci("delete", "--force", "killed") == 0
-    assert nothing_is_left()
+    assert not what_is_left()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import Coso, eventually, nothing_is_left
+from tests.integration.conftest import Coso, eventually, what_is_left
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_a_killed_container_is_128_and_the_signal(start) -> None:  # type: ignor
     child = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0]
     os.kill(int(child), signal.SIGKILL)
     assert process.wait(10) == 137
-    assert nothing_is_left()
+    assert not what_is_left()
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_command_that_cannot_run_is_said_in_a_sentence(run: Coso, command: lis
     assert done.returncode == status
     assert said in done.stderr
     assert "Traceback" not in done.stderr
-    assert nothing_is_left()
+    assert not what_is_left()
 
 
 def test_a_script_without_its_interpreter_is_explained(run: Coso, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_each_mistake_leads_to_the_next_right_command(coso: Coso, rootfs: Path, 
     assert done.returncode == 125
     assert said in done.stderr
     assert "Traceback" not in done.stderr
-    assert nothing_is_left()
+    assert not what_is_left()
 
 
 def test_what_takes_root_says_so(programs: Path, rootfs: Path) -> None:
@@ -281,7 +281,7 @@ def test_a_person_gets_a_shell_with_job_control_and_window_size(programs: Path, 
     terminal.read_until("status=130")
     terminal.type("exit 4\n")
     assert terminal.end() == 4
-    assert nothing_is_left()
+    assert not what_is_left()
 
 
 def test_the_terminal_is_given_back_as_it_was(programs: Path, rootfs: Path) -> None:
@@ -301,7 +301,7 @@ def test_explain_names_every_step_with_call_reason_page_and_time(run: Coso) -> N
 
 def test_every_run_leaves_nothing_behind(run: Coso) -> None:
     run("mkdir -p /a/b/c && touch /a/b/c/d && exit 3")
-    assert nothing_is_left()
+    assert not what_is_left()
 
 
 def test_the_default_rootfs_and_images_by_name(coso: Coso, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,7 +313,7 @@ def test_the_default_rootfs_and_images_by_name(coso: Coso, monkeypatch: pytest.M
 def test_a_tree_deeper_than_any_stack_is_removed(run: Coso) -> None:
     dig = "i=0; while [ $i -lt 1500 ]; do mkdir d && cd d || exit 1; i=$((i+1)); done; touch bottom"
     assert run("-w", "/tmp", dig).returncode == 0
-    assert nothing_is_left()
+    assert not what_is_left()
 
 
 def test_the_callers_umask_does_not_matter(run: Coso) -> None:

@@ -19,7 +19,7 @@ from coso.verify import run as verify
 from coso.verify.checks import CHECKS, Check
 from coso.verify.drivers.coso import driver
 from tests.integration.broken import without
-from tests.integration.conftest import Coso, nothing_is_left
+from tests.integration.conftest import Coso, what_is_left
 
 BY_ID = {check.id: check for check in CHECKS}
 Found = dict[str, tuple[str, str]]
@@ -72,7 +72,7 @@ def test_everything_holds(coso: Coso, rootfs: Path) -> None:
     for check in found["checks"]:
         # A check may be skipped for one reason alone.
         assert check["result"] == "pass" or check["reason"].startswith("this kernel has no "), check
-    assert nothing_is_left()
+    assert not what_is_left()
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=BY_ID)

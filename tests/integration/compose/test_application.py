@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.compose.conftest import write
-from tests.integration.conftest import Completed, Coso, eventually, machines_network, nothing_is_left
+from tests.integration.conftest import Completed, Coso, eventually, machines_network, what_is_left
 from tests.integration.containers.conftest import install, ok, remove_all
 
 PACKAGES = "nginx-light,redis-server,redis-tools,python3-minimal,python3-redis"
@@ -109,7 +109,7 @@ def shop(coso: Coso, programs: Path, debian: str, tmp_path: Path) -> Iterator[Co
     command("down", "-v", "-t", "0", "--rmi", "local")
     coso("rmi", "-f", "shop-db")
     remove_all(coso)
-    assert nothing_is_left()
+    assert not what_is_left()
 
 
 def environment(programs: Path, **variables: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from testinfra import get_host
 from coso.spawn import find
 from coso.spec import defaults
 from provisioning.system import Package
-from tests.integration.conftest import Completed, Coso, machines_network, nothing_is_left
+from tests.integration.conftest import Completed, Coso, machines_network, what_is_left
 from tests.integration.engines import conftest as engines
 from tests.integration.engines.conftest import Place
 
@@ -40,7 +40,7 @@ def c(coso: Coso, alpine: str) -> Iterator[Coso]:
 
     yield command
     remove_all(coso)
-    assert nothing_is_left()
+    assert not what_is_left()
 
 
 def remove_all(coso: Coso) -> None:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from coso import state
-from tests.integration.conftest import Coso, eventually, nothing_is_left
+from tests.integration.conftest import Coso, eventually, what_is_left
 from tests.integration.containers.conftest import ok, remove_all
 
 LOOP = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done"
@@ -179,7 +179,7 @@ def test_whatever_is_killed_when_the_store_is_readable_and_states_are_true(
         coso("rmi", "-f", name)
     ok(coso("image", "prune", "-f"))
     ok(coso("gc"))
-    assert nothing_is_left()
+    assert not what_is_left()
     assert ok(coso("system", "check")).startswith("the store is whole")
     assert not [name for name in os.listdir(state.TREES) if name.startswith(":")]
     assert not [name for name in os.listdir(f"{state.IMAGES}/blobs/sha256") if name.endswith(".new")]

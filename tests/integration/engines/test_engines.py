@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.conftest import nothing_is_left
+from tests.integration.conftest import what_is_left
 from tests.integration.engines.conftest import Place, words
 from tests.integration.engines.engines import Engine
 
@@ -114,4 +114,4 @@ def test_nothing_is_left(engine: Engine, place: Place, runtime: str) -> None:
     # Not the search itself, which has the path in brackets.
     assert place.sh(f"pgrep -f '[{runtime[0]}]{runtime[1:]} .*(create|run|start|exec|delete)'").rc == 1
     if place.local:
-        assert nothing_is_left()
+        assert not what_is_left()

@@ -16,7 +16,7 @@ import pytest
 from coso.kernel import mount
 from coso.spawn import find, spawn
 from cosonet import definition, member
-from tests.integration.conftest import Coso, Start, eventually, leftovers, nothing_is_left
+from tests.integration.conftest import Coso, Start, eventually, what_is_left
 from tests.integration.network.conftest import HERE4, OUTER4, Box, connects
 from tests.integration.network.test_firewalls import installed
 
@@ -220,7 +220,7 @@ def test_containerd_connects_its_containers_by_cosonet(
             daemon.wait(30)
             spawn([find("umount"), "-R", "-q", f"{place}/state"])
     definition.forget("containerd")
-    assert nothing_is_left(), leftovers()
+    assert not what_is_left()
 
 
 def _cni_in_place(programs: Path) -> None:
@@ -318,4 +318,4 @@ def test_a_configuration_that_makes_no_sense_is_named(
     done = coso("run", "-rootfs", str(rootfs), "-network", str(path), "--", "true")
     assert done.returncode == 125 and said in done.stderr, done.stderr
     spawn([find("ip"), "link", "del", "cni0"])
-    assert nothing_is_left(), leftovers()
+    assert not what_is_left()

@@ -17,7 +17,7 @@ from coso import state
 from coso.kernel.process import CLONE_NEWNET, setns, unshare
 from coso.spawn import find, spawn
 from cosonet import firewall, network, release
-from tests.integration.conftest import Coso, eventually, leftovers, nothing_is_left
+from tests.integration.conftest import Coso, eventually, leftovers, what_is_left
 
 GATEWAY_OF = "ip route | grep default | cut -d' ' -f3"
 OUTER = """
@@ -84,7 +84,7 @@ def test_a_container_has_an_address_and_reaches_the_bridge(net_run: Coso) -> Non
     assert done.returncode == 0, done.stdout + done.stderr
     address = done.stdout.split()[0]
     assert f"{address}\t" in done.stdout.partition("/etc/hosts")[2] or address in done.stdout.splitlines()[-1]
-    assert nothing_is_left()
+    assert not what_is_left()
 
 
 def test_without_a_network_there_is_only_loopback(run: Coso) -> None:
@@ -126,7 +126,7 @@ def test_with_docker_the_rules_go_where_docker_looks_first(outer: str, net_run: 
     try:
         before = spawn([find("iptables"), "-w", "-S"])[1]
         assert net_run(f"nc {outer} 7777").stdout == "198.51.100.1\n"
-        assert nothing_is_left()
+        assert not what_is_left()
         assert spawn([find("iptables"), "-w", "-S"])[1] == before
     finally:
         iptables("-P", "FORWARD", "ACCEPT")
@@ -193,11 +193,11 @@ def test_after_twenty_killed_runtimes_gc_leaves_nothing(start: Start, coso: Coso
     assert leftovers()
     done = coso("gc")
     assert done.returncode == 0
-    assert nothing_is_left(), leftovers()
+    assert not what_is_left()
 
 
 def test_the_subnet_avoids_what_the_host_routes(net_run: Coso) -> None:
-    assert nothing_is_left()
+    assert not what_is_left()
     first = network.DEFAULTS[0].text.partition("/")[0]
     busy = f"{first}/16"
     ip = find("ip")
@@ -220,7 +220,7 @@ def test_a_host_that_does_not_forward_is_named_with_the_remedy(net_run: Coso) ->
         switch.write_text("1")
     assert done.returncode == 125
     assert "ip_forward is 0" in done.stderr and "invoke net-setup" in done.stderr
-    assert nothing_is_left()
+    assert not what_is_left()
 
 
 def test_resolvers_on_the_hosts_loopback_are_not_passed_on(run: Coso) -> None:
@@ -245,7 +245,7 @@ def test_a_helper_that_fails_is_quoted_and_nothing_runs(coso: Coso, rootfs: Path
     done = coso("run", "-rootfs", str(rootfs), "-network", str(helper), "--", "echo", "ran")
     assert (done.returncode, done.stdout) == (125, "")
     assert "status 3: no cable today" in done.stderr
-    assert nothing_is_left()
+    assert not what_is_left()
 
 
 @pytest.fixture
@@ -313,7 +313,7 @@ def test_a_lease_of_a_dead_process_is_collected(cosonet: Cosonet, stranger: subp
     stranger.wait()
     status, said = cosonet("gc")
     assert status == 0 and "removed lease 10." in said and "removed network coso" in said
-    assert nothing_is_left()
+    assert not what_is_left()
 
 
 def test_the_rules_are_one_table_of_our_own(start: Start) -> None:

@@ -16,7 +16,7 @@ from coso.steps import Step
 from cosonet import attach, elements, member, network, owner, release
 from cosonet.attach import Wishes
 from cosonet.publish import parse_publish
-from tests.integration.conftest import eventually, leftovers, nothing_is_left
+from tests.integration.conftest import eventually, leftovers, what_is_left
 from tests.integration.network.conftest import Box, Cosonet
 
 STEPS = [step.name for step in attach.plan(network.Network("", bridge="x"))]
@@ -53,7 +53,7 @@ def test_a_step_that_fails_leaves_nothing(box: Callable[[], Box], tmp_path: obje
     with open(hosts) as file:
         assert file.read() == "127.0.0.1 localhost\n"
     release.remove_unused()
-    assert nothing_is_left(), leftovers()
+    assert not what_is_left()
     # The control: without the fault there is something to undo.
     done = attach.attach(one.pid, wishes(hosts))
     assert member.everybody() == [done.record] and one.addresses()
@@ -94,7 +94,7 @@ def test_killed_at_each_step_gc_leaves_nothing(box: Callable[[], Box], tmp_path:
         dirty += bool(leftovers())
         one.end()
         release.collect()
-        assert nothing_is_left(), (last, leftovers())
+        assert not what_is_left(), last
         if seen < moment:
             break
     assert seen == 2 * len(STEPS)
@@ -111,7 +111,7 @@ def test_killed_at_any_moment_gc_leaves_nothing(box: Callable[[], Box], programs
         process.wait()
         one.end()
         release.collect()
-        assert nothing_is_left(), (delay, leftovers())
+        assert not what_is_left(), delay
 
 
 def test_a_release_goes_on_after_an_error_and_reports_it(
@@ -142,7 +142,7 @@ def test_a_namespace_that_is_gone_already_is_no_obstacle(box: Callable[[], Box],
     assert cosonet("-pid", str(one.pid), "-publish", "8080:80")[0] == 0
     one.end()
     assert cosonet("gc")[0] == 0
-    assert nothing_is_left(), leftovers()
+    assert not what_is_left()
 
 
 def test_release_works_though_somebody_has_flushed_everything(box: Callable[[], Box], cosonet: Cosonet) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from coso.spawn import find, spawn
 from cosonet import member
-from tests.integration.conftest import leftovers, nothing_is_left
+from tests.integration.conftest import what_is_left
 from tests.integration.network.conftest import Box, Cosonet
 
 MANY, AT_A_TIME = 250, 16
@@ -31,5 +31,5 @@ def test_many_members_connect_sixteen_at_a_time(box: Callable[[], Box], programs
     for one in boxes:
         one.end()
     assert cosonet("gc")[0] == 0
-    assert nothing_is_left(), leftovers()
+    assert not what_is_left()
     assert "coso" not in spawn([find("nft"), "list", "ruleset"])[1]

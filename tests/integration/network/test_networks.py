@@ -11,7 +11,7 @@ import pytest
 from pytest import FixtureRequest as Request
 
 from coso.spawn import find, spawn
-from tests.integration.conftest import Coso, Start, eventually, leftovers, nothing_is_left
+from tests.integration.conftest import Coso, Start, eventually, what_is_left
 from tests.integration.network.conftest import OUTER4, OUTER6, Box, Cosonet, connects, inspected
 
 Net = Callable[..., str]
@@ -29,7 +29,7 @@ def test_a_network_is_made_listed_and_removed(coso: Coso) -> None:
     assert coso("network", "create", "web").returncode == 125
     assert coso("network", "rm", "web").stdout == "web\n"
     assert coso("network", "inspect", "web").returncode == 125
-    assert nothing_is_left()
+    assert not what_is_left()
 
 
 def test_a_network_is_on_the_host_only_while_it_is_used(net: Net, member: Member, coso: Coso) -> None:
@@ -212,13 +212,13 @@ def test_a_network_that_makes_no_sense_is_refused(coso: Coso, words: list[str], 
     done = coso("network", "create", *words, "web")
     assert done.returncode == 125 and said in done.stderr, done.stderr
     assert "web" not in coso("network", "ls", "-q").stdout
-    assert nothing_is_left(), leftovers()
+    assert not what_is_left()
 
 
 @pytest.mark.parametrize("name", ["host", "none", "default", "coso", "../x", "-x", "", "a b", "x" * 64])
 def test_a_name_that_cannot_be_one_is_refused(coso: Coso, name: str) -> None:
     assert coso("network", "create", "--", name).returncode == 125
-    assert nothing_is_left(), leftovers()
+    assert not what_is_left()
 
 
 def test_subnets_do_not_overlap(net: Net, coso: Coso, outer: Box) -> None:

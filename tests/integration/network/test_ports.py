@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from coso.spawn import find, spawn
-from tests.integration.conftest import Coso, Start, eventually, leftovers, nothing_is_left
+from tests.integration.conftest import Coso, Start, eventually, what_is_left
 from tests.integration.network.conftest import HERE4, HERE6, Box, Cosonet, connects
 
 Net = Callable[..., str]
@@ -165,7 +165,7 @@ def test_a_program_of_the_host_keeps_its_port(
         status, said = cosonet("-pid", str(box().pid), "-publish", "8080:80")
     assert status == 125
     assert "port 8080/tcp of 127.0.0.1 is taken: a program of the host has it" in said and "ss -ltnp" in said
-    assert nothing_is_left(), leftovers()
+    assert not what_is_left()
 
 
 def test_a_port_of_another_container_is_not_taken_from_it(
