@@ -8,10 +8,32 @@ if TYPE_CHECKING:
 
     Command = Callable[[list[str]], int]
 
-COMPOSE = (
-    "up down ps logs exec run start stop restart build pull config ls top events port kill rm wait watch images pause "
-    "unpause"
-).split()
+# `coso compose NAME`.
+COMPOSE = {
+    "up": "make and start the services",
+    "down": "stop and remove them, with their networks",
+    "config": "show what the files say together",
+    "ls": "list projects",
+    "ps": "list containers",
+    "logs": "show output",
+    "exec": "run a command in a container",
+    "run": "run a command in a container of its own",
+    "start": "start containers that are there",
+    "stop": "stop containers",
+    "restart": "stop containers and start them again",
+    "build": "build images",
+    "pull": "pull images",
+    "top": "list processes",
+    "events": "tell what happens",
+    "port": "where a port is published",
+    "kill": "send a signal",
+    "rm": "remove containers that have ended",
+    "pause": "freeze containers",
+    "unpause": "let containers go on",
+    "images": "list the images of containers",
+    "wait": "wait for containers to end",
+    "watch": "bring changes of files into containers",
+}
 # Group, name, module and function, a line of help.  A name of two words is a command below another.
 TABLE: tuple[tuple[str, str, str, str], ...] = (
     ("Containers", "run", "run:main", "run a command in a new container"),
@@ -72,7 +94,7 @@ TABLE: tuple[tuple[str, str, str, str], ...] = (
     ("Compose", "compose", "compose:main", "the services of a compose file"),
     ("Compose", "up", "compose:up", "make and start the services of a compose file"),
     ("Compose", "down", "compose:down", "stop and remove them, with their networks"),
-    *(("Compose", f"compose {name}", f"compose:{name}", f"as `coso compose --help` says: {name}") for name in COMPOSE),
+    *(("Compose", f"compose {name}", f"compose:{name}", text) for name, text in COMPOSE.items()),
     ("This machine", "events", "output:events", "tell what happens to containers"),
     ("This machine", "info", "system:info", "what this machine has and what coso keeps"),
     ("This machine", "system df", "system:df", "how much disk images, containers and volumes take"),

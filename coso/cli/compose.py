@@ -6,8 +6,9 @@ import os
 import sys
 
 from coso.cli import compose_services as services
+from coso.cli.commands import COMPOSE
 from coso.cli.compose_common import Asked, load, tell
-from coso.compose import state
+from coso.compose import needs, state
 from coso.compose.plan import How, plan, shown, wanted
 from coso.errors import PrivilegeError, UsageError
 from coso.flags import HELP as HELP_OPTION
@@ -68,7 +69,7 @@ def main(words: list[str]) -> int:
         return 0
     given = parse((*GLOBAL, HELP_OPTION), words, "coso compose")
     if given.on("help") or not given.rest:
-        lines = "".join(f"  {name:<10} {text}\n" for name, (_, text, _) in COMMANDS.items())
+        lines = "".join(f"  {name:<10} {text}\n" for name, text in COMPOSE.items())
         sys.stdout.write(f"{HELP}{lines}\n{usage((*GLOBAL, HELP_OPTION))}")
         return 0 if given.on("help") else 125
     name, *rest = given.rest
@@ -83,13 +84,22 @@ def main(words: list[str]) -> int:
 
 
 def _run(name: str, asked: Words, words: list[str]) -> int:
-    options, _, carry_out = COMMANDS[name]
-    anywhere = name not in ("exec", "run", "top")
+    options, carry_out = COMMANDS[name]
+    is_short = name in SHORT
     given = read_words(
-        options, words, f"coso compose {name} [OPTIONS]{USAGE.get(name, ' [SERVICE …]')}", anywhere=anywhere
+        (*options, *GLOBAL) if is_short else options,
+        words,
+        f"coso {'' if is_short else 'compose '}{name} [OPTIONS]{USAGE.get(name, ' [SERVICE …]')}",
+        anywhere=name not in ("exec", "run"),
     )
     if given is None:
         return 0
+    if is_short:
+        # What stands before the command may stand after it too.
+        both = {option.name: [*asked.all(option.name), *given.all(option.name)] for option in GLOBAL}
+        asked = Words({option: texts for option, texts in both.items() if texts}, ())
+    elif asked.on("dry-run"):
+        raise UsageError(f"--dry-run is for up and down, not for {name}")
     if name != "config" and os.geteuid() != 0:
         raise PrivilegeError(
             f"coso compose {name} needs root: services meet on networks, which an ordinary user cannot make",
@@ -130,7 +140,7 @@ def _config(asked: Asked, given: Words) -> int:
     elif given.on("hash"):
         from coso.compose.container import hash_of
 
-        sys.stdout.write("".join(f"{name} {hash_of(one)}\n" for name, one in project.services.items()))
+        sys.stdout.write("".join(f"{name} {hash_of(project, name)}\n" for name in project.services))
     elif not given.on("quiet"):
         form = given.last("format", "yaml")
         if form not in ("yaml", "json"):
@@ -170,12 +180,15 @@ def _up(asked: Asked, given: Words) -> int:
     )
     names = given.rest
     order = wanted(project, names, with_dependencies=not given.on("no-deps"))
+    needs.check(project, order)
     if not asked.dry_run:
         services.prepare(project, order, given)
     found = plan(project, names, how, with_dependencies=not given.on("no-deps"))
     if asked.dry_run:
         sys.stdout.write(shown(found, project))
         return 0
+    resolve = services.resolver(given)
+    needs.try_out(project, found.actions, resolve)
     if found.orphans and not how.remove_orphans:
         orphans = ", ".join(one.name for one in found.orphans)
         sys.stderr.write(f"coso: containers of services that are in the file no more: {orphans}; --remove-orphans\n")
@@ -183,7 +196,7 @@ def _up(asked: Asked, given: Words) -> int:
     until = monotonic() + seconds if seconds is not None else None
     for orphan in found.orphans if how.remove_orphans else ():
         services.remove_one(project, orphan.existing, given)
-    Up(project, found, services.resolver(given), tell, start=how.start).run(until)
+    Up(project, found, resolve, tell, start=how.start).run(until)
     if given.on("wait"):
         services.wait_until_well(project, order, until)
     if given.on("detach") or given.on("wait") or given.on("no-start"):
@@ -299,12 +312,13 @@ LS = (
     Option("all", "a", "", "those too that do not run"),
     Option("quiet", "q", "", "only names"),
     Option("format", "", "table|json", "form of the list"),
-    Option("filter", "", "name=NAME", "(grep does as well)"),
 )
-COMMANDS: dict[str, tuple[tuple[Option, ...], str, Callable[[Asked, Words], int]]] = {
-    "up": (UP, "make and start the services", _up),
-    "down": (DOWN, "stop and remove them, with their networks", _down),
-    "config": (CONFIG, "show what the files say together", _config),
-    "ls": (LS[:3], "list projects", _ls),
+# `coso up` is `coso compose up`; only these are not the name of a command for containers or images.
+SHORT = ("up", "down")
+COMMANDS: dict[str, tuple[tuple[Option, ...], Callable[[Asked, Words], int]]] = {
+    "up": (UP, _up),
+    "down": (DOWN, _down),
+    "config": (CONFIG, _config),
+    "ls": (LS, _ls),
     **services.COMMANDS,
 }

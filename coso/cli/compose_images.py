@@ -7,7 +7,7 @@ import sys
 import tempfile
 
 from coso.cli.compose_common import tell
-from coso.compose.container import image_of
+from coso.compose.container import image_of, ulimit
 from coso.errors import CosoError
 from coso.images import source, store
 
@@ -84,6 +84,8 @@ def build(project: Project, service: str, more: tuple[str, ...] = (), *, quiet: 
         words += [option, str(one[key])] if one.get(key) else []
     for key, option in (("no_cache", "--no-cache"), ("pull", "--pull")):
         words += [option] if one.get(key) else []
+    for name, limit in (one.get("ulimits") or {}).items():
+        words += ["--ulimit", ulimit(name, limit)]
     words += _secrets(project, one)
     tell(f"Image {image_of(project, service)}", "Building")
     with tempfile.TemporaryDirectory() as place:

@@ -10,7 +10,7 @@ from coso.cli import compose_images as images
 from coso.cli import compose_output as output
 from coso.cli import compose_watch, table
 from coso.cli.compose_common import Asked, load, tell
-from coso.compose import container, down, state
+from coso.compose import container, down, needs, state
 from coso.compose.carry_out import begin, id_of, make_with, stop_and_remove
 from coso.compose.plan import wanted
 from coso.engine import control, record
@@ -21,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from coso.compose.places import Map
     from coso.compose.project import Project
     from coso.engine.record import Record
 
@@ -110,6 +111,7 @@ def _run(asked: Asked, given: Words) -> int:
     service, *command = given.rest
     project = load(asked, (service,))
     wanted(project, (service,))
+    needs.check(project, (service,))
     if not given.on("no-deps"):
         _start_dependencies(asked, project, service)
     images.prepare(project, (service,), given)
@@ -191,8 +193,18 @@ def _stop(asked: Asked, given: Words) -> int:
 
 
 def _restart(asked: Asked, given: Words) -> int:
-    _stop(asked, given)
-    return _start(asked, given)
+    services = load(asked, (), only_name=True).services
+    named = list(given.rest)
+    # The list grows as it is gone through: those that are to start again with one of them come too.
+    for name in named:
+        named += [other for other, one in services.items() if _restarts_with(one, name) and other not in named]
+    again = Words(given.options, tuple(named))
+    _stop(asked, again)
+    return _start(asked, again)
+
+
+def _restarts_with(service: Map, other: str) -> bool:
+    return bool(((service.get("depends_on") or {}).get(other) or {}).get("restart"))
 
 
 def _kill(asked: Asked, given: Words) -> int:
@@ -274,7 +286,7 @@ def _events(asked: Asked, given: Words) -> int:
 
 
 def _wait(asked: Asked, given: Words) -> int:
-    """`coso compose wait`: until the first of the services ends; its exit status."""
+    """`coso compose wait`: until the services have ended; the last exit status."""
     project, listed = _listed(asked, given)
     code = 0
     for one in listed:
@@ -297,12 +309,8 @@ def _images(asked: Asked, given: Words) -> int:
         {"Container": one.name, "Image": one.config.get("image"), "ID": str(one.config.get("imageId"))[:12]}
         for one in listed
     ]
-    table.show(
-        rows,
-        {"Container": "CONTAINER", "Image": "IMAGE", "ID": "IMAGE ID"},
-        "",
-        quiet="ID" if given.on("quiet") else "",
-    )
+    columns = {"Container": "CONTAINER", "Image": "IMAGE", "ID": "IMAGE ID"}
+    table.show(rows, columns, "", quiet="ID" if given.on("quiet") else "")
     return 0
 
 
@@ -368,32 +376,24 @@ EVENTS = (
     Option("since", "", "MOMENT|SPAN", "what has happened since"),
     Option("until", "", "MOMENT|SPAN", "up to when"),
 )
-COMMANDS: dict[str, tuple[tuple[Option, ...], str, Callable[[Asked, Words], int]]] = {
-    "ps": (PS, "list containers", _ps),
-    "logs": (LOGS, "show output", _logs),
-    "exec": ((*COMMON, INDEX, Option("privileged", "", "", "every capability")), "run a command in a container", _exec),
-    "run": (RUN, "run a command in a container of its own", _run),
-    "start": ((Option("wait", "", "", "wait until all are well"),), "start containers that are there", _start),
-    "stop": ((TIME,), "stop containers", _stop),
-    "restart": ((TIME,), "stop containers and start them again", _restart),
-    "build": (BUILD, "build images", _build),
-    "pull": (PULL, "pull images", _pull),
-    "top": ((), "list processes", _top),
-    "events": (EVENTS, "tell what happens", _events),
-    "port": (
-        (INDEX, Option("protocol", "", "tcp|udp", "protocol (default tcp)")),
-        "where a port is published",
-        _port,
-    ),
-    "kill": ((Option("signal", "s", "SIGNAL", "signal (default KILL)"),), "send a signal", _kill),
-    "rm": (RM, "remove containers that have ended", _rm),
-    "pause": ((), "freeze containers", _each(lambda _, one, __: control.pause(one), alive=True, said="Paused")),
-    "unpause": (
-        (),
-        "let containers go on",
-        _each(lambda _, one, __: control.unpause(one), alive=True, said="Unpaused"),
-    ),
-    "images": ((QUIET,), "list the images of containers", _images),
-    "wait": ((Option("down-project", "", "", "take all down then"),), "wait for containers to end", _wait),
-    "watch": (compose_watch.OPTIONS, "bring changes of files into containers", _watch),
+COMMANDS: dict[str, tuple[tuple[Option, ...], Callable[[Asked, Words], int]]] = {
+    "ps": (PS, _ps),
+    "logs": (LOGS, _logs),
+    "exec": ((*COMMON, INDEX, Option("privileged", "", "", "every capability")), _exec),
+    "run": (RUN, _run),
+    "start": ((Option("wait", "", "", "wait until all are well"),), _start),
+    "stop": ((TIME,), _stop),
+    "restart": ((TIME,), _restart),
+    "build": (BUILD, _build),
+    "pull": (PULL, _pull),
+    "top": ((), _top),
+    "events": (EVENTS, _events),
+    "port": ((INDEX, Option("protocol", "", "tcp|udp", "protocol (default tcp)")), _port),
+    "kill": ((Option("signal", "s", "SIGNAL", "signal (default KILL)"),), _kill),
+    "rm": (RM, _rm),
+    "pause": ((), _each(lambda _, one, __: control.pause(one), alive=True, said="Paused")),
+    "unpause": ((), _each(lambda _, one, __: control.unpause(one), alive=True, said="Unpaused")),
+    "images": ((QUIET,), _images),
+    "wait": ((Option("down-project", "", "", "take all down then"),), _wait),
+    "watch": (compose_watch.OPTIONS, _watch),
 }

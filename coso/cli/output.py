@@ -133,6 +133,8 @@ def _tell(event: record.Json, filters: Filters, form: str) -> None:
     )
     if any(filters.all(key) and not any(test(text) for text in filters.all(key)) for key, test in tests):
         return
+    if not filters.labels_fit(about):
+        return
     if form:
         from coso.cli.template import render
 

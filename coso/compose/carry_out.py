@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from time import monotonic
 
-from coso.compose import container, state
+from coso.compose import container, grants, state
 from coso.compose.consistency import replicas
 from coso.compose.places import Map
-from coso.compose.plan import CREATE, KEEP, RECREATE, REMOVE, START
-from coso.compose.workers import Worker, wait_for
-from coso.engine import control, events, files, make, record, volumes
+from coso.compose.plan import CREATE, KEEP, RECREATE, REMOVE, RESTART, START
+from coso.compose.workers import Worker, all_at_once, wait_for
+from coso.engine import control, events, make, record, volumes
 from coso.errors import CosoError
 from coso.flags import Words
 from coso.images import blobs
@@ -44,7 +45,8 @@ class Up:
 
     def run(self, until: float | None = None) -> None:
         """Carry out everything. Raises the first CosoError, once all that was begun has ended."""
-        make_networks(self._project, self._plan.networks, self._tell)
+        self._remove_changed_networks()
+        make_networks(self._project, (*self._plan.networks, *self._plan.changed_networks), self._tell)
         make_volumes(self._project, self._plan.volumes, self._tell)
         begun: set[str] = set()
         while len(self._done) + len(self._failed) < len(self._plan.order):
@@ -61,6 +63,19 @@ class Up:
             raise error
         if len(self._done) < len(self._plan.order):
             raise CosoError("time is up", hint="--wait-timeout SECONDS gives more")
+
+    def _remove_changed_networks(self) -> None:
+        """Make way for networks that are made anew: nothing is on them then."""
+        from cosonet import manage
+
+        for key in self._plan.changed_networks:
+            on_it = [
+                one for one in self._plan.actions if key in (self._project.services[one.service].get("networks") or ())
+            ]
+            all_at_once([partial(stop, self._project, one.existing) for one in on_it if one.existing])
+            name = self._project.model["networks"][key]["name"]
+            manage.remove(name)
+            self._tell(f"Network {name}", "Removed")
 
     def _may_begin(self, service: str) -> bool:
         """Whether all that a service waits for is there; marks it as failed where that will never be."""
@@ -84,7 +99,7 @@ class Up:
                     f"Container {action.name}", "Running" if action.existing and action.existing.is_alive else "Exists"
                 )
                 continue
-            self._workers[Worker(lambda action=action: self._carry_out(action))] = action  # type: ignore[misc]
+            self._workers[Worker(partial(self._carry_out, action))] = action
         self._finish(service)
 
     def _take_ends(self) -> None:
@@ -116,9 +131,11 @@ class Up:
         if action.kind in (CREATE, RECREATE):
             create(self._project, action.service, action.number, self._resolve, anonymous)
             self._tell(what, "Created" if action.kind == CREATE else "Recreated")
-        if self._start and action.kind in (CREATE, RECREATE, START):
+        if action.kind == RESTART and old:
+            stop(self._project, old)
+        if self._start and action.kind in (CREATE, RECREATE, START, RESTART):
             begin(self._project, record.find(action.name))
-            self._tell(what, "Started")
+            self._tell(what, "Restarted" if action.kind == RESTART else "Started")
 
 
 def make_networks(project: Project, keys: tuple[str, ...], tell: Tell) -> None:
@@ -136,7 +153,7 @@ def make_networks(project: Project, keys: tuple[str, ...], tell: Tell) -> None:
             "opt": [f"{name}={text}" for name, text in (one.get("driver_opts") or {}).items()],
             "driver": [one["driver"]] if one.get("driver") else [],
         }
-        options["label"] += [f"{name}={text}" for name, text in state.labels_of_network(project.name, key).items()]
+        options["label"] += [f"{name}={text}" for name, text in state.labels_of_network(project, key).items()]
         for option, name in (("internal", "internal"), ("ipv6", "enable_ipv6")):
             if one.get(name) and not (option == "ipv6" and any(":" in text for text in options["subnet"])):
                 options[option] = ["true"]
@@ -183,12 +200,7 @@ def make_with(
     command: tuple[str, ...] | None = None,
 ) -> str:
     """Make a container of a service with these options; its id. Raises CosoError."""
-    one = project.services[service]
-    entrypoint, words = container.command_of(one)
-    if command is not None:
-        words = (*words[: len(words) - len(one.get("command") or ())], *command)
-    if entrypoint != "\0":
-        options.setdefault("entrypoint", [entrypoint])
+    words = container.command_of(project.services[service], options, command)
     claim = blobs.locked("use", shared=True)
     try:
         source = resolve(container.image_of(project, service))
@@ -200,7 +212,7 @@ def make_with(
     finally:
         os.close(claim)
     events.tell("create", found, record.stored_config(found))
-    _put_grants(project, one, record.find(found))
+    grants.put(project, service, record.find(found))
     return found
 
 
@@ -209,25 +221,6 @@ def _anonymous_of(old: Record) -> dict[str, str]:
     return {
         item["destination"]: item["source"] for item in old.config.get("mounts") or () if item["source"] in nameless
     }
-
-
-def _put_grants(project: Project, service: Map, one: Record) -> None:
-    """Write into a new container the secrets and configs that are no files of the host."""
-    for part, default in (("secrets", "/run/secrets"), ("configs", "")):
-        for grant in service.get(part) or ():
-            about = project.model[part][grant["source"]]
-            if about.get("file"):
-                continue
-            if "environment" in about and about["environment"] not in project.variables:
-                raise CosoError(f"{part}.{grant['source']}: the variable {about['environment']} is not set")
-            text = about.get("content") or project.variables.get(about.get("environment", ""), "")
-            mode = int(str(grant.get("mode") or "0444"), 8)
-            owner = (_number(grant.get("uid")), _number(grant.get("gid")))
-            files.put(one, container.target_of(grant, default), text.encode(), mode, owner)
-
-
-def _number(text: object) -> int:
-    return int(str(text)) if text is not None and str(text).isdecimal() else 0
 
 
 def begin(project: Project, one: Record) -> None:

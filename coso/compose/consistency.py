@@ -25,8 +25,6 @@ def switch(model: Map, profiles: set[str], wanted: set[str]) -> None:
                 left.append(name)
     for name in [name for name in services if name not in on]:
         del services[name]
-    model["disabled"] = None
-    del model["disabled"]
 
 
 def _is_active(service: Map, profiles: set[str]) -> bool:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shlex
 
-from coso import quickjson
+from coso.compose import grants
 from coso.compose.consistency import replicas
 from coso.compose.places import Map, plain
 from coso.compose.values import seconds_of
@@ -27,7 +27,7 @@ HASH, ONE_OFF = f"{LABEL}.config-hash", f"{LABEL}.oneoff"
 FILES, DIRECTORY = f"{LABEL}.project.config_files", f"{LABEL}.project.working_dir"
 NETWORK, VOLUME = f"{LABEL}.network", f"{LABEL}.volume"
 # What a change of does not ask for another container.
-APART = ("build", "deploy", "scale", "depends_on", "profiles", "develop", "pull_policy", "attach", "restart")
+APART = ("build", "deploy", "scale", "depends_on", "profiles", "develop", "pull_policy", "attach")
 # Option of `coso create`, and the key that is passed on as it stands.
 SAME = {
     "cgroup-parent": "cgroup_parent",
@@ -94,18 +94,20 @@ def image_of(project: Project, service: str) -> str:
     return project.services[service].get("image") or f"{project.name}-{service}"
 
 
-def hash_of(service: Map) -> str:
+def hash_of(project: Project, service: str) -> str:
     """What says whether a container is still as its service wants it."""
-    kept = {key: plain(content) for key, content in service.items() if key not in APART}
-    limits = (service.get("deploy") or {}).get("resources")
-    text = quickjson.dumps({"service": kept, "resources": plain(limits)})
-    return hashlib.sha256(_sorted(text)).hexdigest()
+    one = project.services[service]
+    kept = {key: plain(content) for key, content in one.items() if key not in APART and not key.startswith("x-")}
+    deploy = one.get("deploy") or {}
+    kept["deploy"] = [plain(deploy.get("resources")), plain(deploy.get("restart_policy"))]
+    return digest([kept, grants.signature(project, service), _links_to(project, service)])
 
 
-def _sorted(text: str) -> bytes:
+def digest(tree: object) -> str:
+    """What says whether something is still as it was; the order of keys does not matter."""
     import json
 
-    return json.dumps(json.loads(text), sort_keys=True).encode()
+    return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def labels_of(project: Project, service: str, number: int, *, one_off: bool = False) -> dict[str, str]:
@@ -116,7 +118,7 @@ def labels_of(project: Project, service: str, number: int, *, one_off: bool = Fa
         PROJECT: project.name,
         SERVICE: service,
         NUMBER: str(number),
-        HASH: hash_of(one),
+        HASH: hash_of(project, service),
         ONE_OFF: "True" if one_off else "False",
         FILES: ",".join(project.files),
         DIRECTORY: project.directory,
@@ -178,7 +180,6 @@ def networks_of(project: Project, service: str) -> list[tuple[str, Map]]:
 
 
 def _words(project: Project, service: str, name: str, how: Map) -> str:
-    one = project.services[service]
     aliases = [service, *(how.get("aliases") or ())]
     aliases += [text.partition(":")[2] for text in _links_to(project, service)]
     parts = [f"name={project.model['networks'][name]['name']}"]
@@ -186,7 +187,6 @@ def _words(project: Project, service: str, name: str, how: Map) -> str:
     for key, word in (("ipv4_address", "ip"), ("ipv6_address", "ip6"), ("mac_address", "mac-address")):
         if how.get(key):
             parts.append(f"{word}={how[key]}")
-    assert one is not None
     return ",".join(parts)
 
 
@@ -254,19 +254,8 @@ def _mounts(project: Project, service: str, id_of: Callable[[str], str]) -> Opti
         else:
             name, colon, mode = text.partition(":")
             found["volumes-from"].append(f"{id_of(name)}{colon}{mode}")
-    for part, default in (("secrets", "/run/secrets"), ("configs", "")):
-        for grant in one.get(part) or ():
-            path = (project.model[part][grant["source"]] or {}).get("file")
-            if path:
-                target = target_of(grant, default)
-                found["mount"].append(f"type=bind,source={path},target={target},readonly")
+    found["mount"] += grants.mounts(project, service)
     return found
-
-
-def target_of(grant: Map, default: str) -> str:
-    """Where a secret or a config is in the container."""
-    target = grant.get("target") or grant["source"]
-    return str(target) if target.startswith("/") else f"{default}/{target}"
 
 
 def _mount(project: Project, mount: Map) -> str:
@@ -328,10 +317,7 @@ def _health(project: Project, service: str, _: Callable[[str], str]) -> Options:
 
 def _limits(project: Project, service: str, _: Callable[[str], str]) -> Options:
     one = project.services[service]
-    found: Options = {"ulimit": []}
-    for name, limit in (one.get("ulimits") or {}).items():
-        both = f"{limit['soft']}:{limit['hard']}" if isinstance(limit, dict) else str(limit)
-        found["ulimit"].append(f"{name}={both}")
+    found: Options = {"ulimit": [ulimit(name, limit) for name, limit in (one.get("ulimits") or {}).items()]}
     blkio = one.get("blkio_config") or {}
     if "weight" in blkio:
         found["blkio-weight"] = [str(blkio["weight"])]
@@ -344,14 +330,19 @@ def _limits(project: Project, service: str, _: Callable[[str], str]) -> Options:
     return found
 
 
-def command_of(service: Map) -> tuple[str, tuple[str, ...]]:
-    """The entrypoint's first word, where the service has one, and the words after it."""
-    entrypoint, command = service.get("entrypoint"), tuple(service.get("command") or ())
-    if entrypoint is None:
-        return "\0", command
-    if not entrypoint:
-        return "", command
-    return entrypoint[0], (*entrypoint[1:], *command)
+def ulimit(name: str, limit: Map | int) -> str:
+    """A limit as `--ulimit` has it."""
+    return f"{name}={limit['soft']}:{limit['hard']}" if isinstance(limit, dict) else f"{name}={limit}"
+
+
+def command_of(service: Map, options: Options, command: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    """The words of a service's container; of its entrypoint the first becomes an option, unless there is one."""
+    words = command if command is not None else tuple(service.get("command") or ())
+    entrypoint = service.get("entrypoint")
+    if entrypoint is None or "entrypoint" in options:
+        return words
+    options["entrypoint"] = [entrypoint[0] if entrypoint else ""]
+    return (*entrypoint[1:], *words)
 
 
 def numbers(service: Map) -> range:

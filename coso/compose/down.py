@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from coso.compose import state
 from coso.compose.carry_out import stop, stop_and_remove
 from coso.compose.plan import ordered
 from coso.compose.workers import all_at_once
 from coso.engine import volumes
-from coso.errors import CosoError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,14 +38,8 @@ def take_down(
 ) -> None:
     """Stop and remove containers. Raises the first CosoError, once all others are done."""
     for group in waves(project, listed):
-        _raise_first(
-            all_at_once(
-                [
-                    lambda one=one: stop_and_remove(project, one, tell, seconds, with_volumes=with_volumes)  # type: ignore[misc]
-                    for one in group
-                ]
-            )
-        )
+        act = partial(stop_and_remove, project, tell=tell, seconds=seconds, with_volumes=with_volumes)
+        all_at_once([partial(act, one) for one in group])
 
 
 def stop_all(project: Project, listed: list[Record], tell: Tell, seconds: int | None = None) -> None:
@@ -55,12 +50,7 @@ def stop_all(project: Project, listed: list[Record], tell: Tell, seconds: int | 
         tell(f"Container {one.name}", "Stopped")
 
     for group in waves(project, [one for one in listed if one.is_alive or one.status == "restarting"]):
-        _raise_first(all_at_once([lambda one=one: act(one) for one in group]))  # type: ignore[misc]
-
-
-def _raise_first(errors: list[CosoError]) -> None:
-    for error in errors:
-        raise error
+        all_at_once([partial(act, one) for one in group])
 
 
 def remove_networks(project: Project, tell: Tell) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from coso.compose.project import Project
     from coso.engine.record import Record
 
-CREATE, RECREATE, START, KEEP, REMOVE = "create", "recreate", "start", "keep", "remove"
+CREATE, RECREATE, START, RESTART, KEEP, REMOVE = "create", "recreate", "start", "restart", "keep", "remove"
 
 
 @value
@@ -48,6 +48,8 @@ class Plan:
     order: tuple[str, ...]
     actions: tuple[Action, ...]
     networks: tuple[str, ...]
+    # Networks that are there, and are to be made anew.
+    changed_networks: tuple[str, ...]
     volumes: tuple[str, ...]
     orphans: tuple[Action, ...]
 
@@ -92,20 +94,24 @@ def plan(project: Project, named: tuple[str, ...], how: How, *, with_dependencie
     """What `up` would do."""
     there = state.containers(project.name)
     order = wanted(project, named, with_dependencies=with_dependencies)
+    networks = _used_networks(project, order)
+    anew = [] if how.no_recreate else _changed_networks(project, networks)
+    _refuse_others_on(project, anew, order, there)
+    changed = Changed(frozenset(anew), set())
     actions: list[Action] = []
-    changed: set[str] = set()
     for service in order:
         force = how.force and (how.always_deps or not named or service in named)
         mine = [one for one in there if state.service_of(one) == service]
         found = _of_service(project, service, mine, how, changed, force=force)
-        if any(action.kind == RECREATE for action in found):
-            changed.add(service)
+        if any(action.kind in (RECREATE, RESTART) for action in found):
+            changed.services.add(service)
         actions += found
     orphans = [one for one in there if state.service_of(one) not in project.services]
     return Plan(
         order,
         tuple(actions),
-        tuple(_missing_networks(project, order)),
+        tuple(_missing_networks(project, networks)),
+        tuple(sorted(changed.networks)),
         tuple(_missing_volumes(project, order)),
         tuple(
             Action(
@@ -116,8 +122,16 @@ def plan(project: Project, named: tuple[str, ...], how: How, *, with_dependencie
     )
 
 
+@value
+class Changed:
+    """What is made anew, or restarted, and so others with it; services are added as they are found."""
+
+    networks: frozenset[str]
+    services: set[str]
+
+
 def _of_service(
-    project: Project, service: str, mine: list[Record], how: How, changed: set[str], *, force: bool
+    project: Project, service: str, mine: list[Record], how: How, changed: Changed, *, force: bool
 ) -> list[Action]:
     by_number = {state.number_of(one): one for one in mine}
     count = (how.scales or {}).get(service)
@@ -132,6 +146,8 @@ def _of_service(
         reason = "--force-recreate" if force else _difference(project, service, existing, changed)
         if reason and not how.no_recreate:
             found.append(Action(RECREATE, service, number, name, reason, existing))
+        elif existing.is_alive and how.start and (above := _restarted_with(project, service, changed)):
+            found.append(Action(RESTART, service, number, name, f"it restarts with {above}", existing))
         elif existing.is_alive or not how.start:
             found.append(Action(KEEP, service, number, name, "nothing has changed", existing))
         else:
@@ -143,31 +159,67 @@ def _of_service(
     return found
 
 
-def _difference(project: Project, service: str, existing: Record, changed: set[str]) -> str:
+def _restarted_with(project: Project, service: str, changed: Changed) -> str:
+    """The service with whose new containers this one's are to start again; `""` for none."""
+    depends = project.services[service].get("depends_on") or Map()
+    return next((name for name, how in depends.items() if how.get("restart") and name in changed.services), "")
+
+
+def _difference(project: Project, service: str, existing: Record, changed: Changed) -> str:
     """Why a container is not as its service wants it; `""` when it is."""
     one = project.services[service]
-    if existing.labels.get(HASH) != hash_of(one):
+    if existing.labels.get(HASH) != hash_of(project, service):
         return "its service has changed"
     image = store.find_or_none(image_of(project, service))
     if image and existing.config.get("imageId") not in (image.id, f"sha256:{image.id}"):
         return "its image has changed"
+    for network in one.get("networks") or ():
+        if network in changed.networks:
+            return f"its network {network} has changed"
     for key in ("network_mode", "pid", "ipc"):
         kind, _, other = str(one.get(key) or "").partition(":")
-        if kind == "service" and other in changed:
+        if kind == "service" and other in changed.services:
             return f"it shares something with {other}, which is made anew"
     return ""
 
 
-def _missing_networks(project: Project, order: tuple[str, ...]) -> list[str]:
+def _used_networks(project: Project, order: tuple[str, ...]) -> list[str]:
+    """The networks that are this project's own."""
+    used = [name for service in order for name in project.services[service].get("networks") or ()]
+    return [key for key in dict.fromkeys(used) if not project.model["networks"][key].get("external")]
+
+
+def _missing_networks(project: Project, used: list[str]) -> list[str]:
     from cosonet import definition
 
-    used = [name for service in order for name in project.services[service].get("networks") or ()]
     known = definition.names()
-    return [
-        key
-        for key in dict.fromkeys(used)
-        if project.model["networks"][key]["name"] not in known and not project.model["networks"][key].get("external")
-    ]
+    return [key for key in used if project.model["networks"][key]["name"] not in known]
+
+
+def _changed_networks(project: Project, used: list[str]) -> list[str]:
+    """Those that were made for this project, from other words."""
+    from cosonet import definition
+
+    mine = state.networks(project.name)
+    found = []
+    for key in used:
+        name = project.model["networks"][key]["name"]
+        if name in mine and definition.load(name).labels.get(HASH) != state.labels_of_network(project, key)[HASH]:
+            found.append(key)
+    return found
+
+
+def _refuse_others_on(project: Project, networks: list[str], order: tuple[str, ...], there: list[Record]) -> None:
+    """Raise UsageError when a network is to be made anew, and a service is on it that is not meant."""
+    for one in there:
+        service = state.service_of(one)
+        on = project.services[service].get("networks") or () if service in project.services else ()
+        for key in networks:
+            if key in on and service not in order:
+                raise UsageError(
+                    f"the network {key} has changed, and the service {service} is on it too",
+                    hint="`coso up` without names makes all of them anew",
+                )
 
 
 def _missing_volumes(project: Project, order: tuple[str, ...]) -> list[str]:
@@ -186,6 +238,7 @@ def _missing_volumes(project: Project, order: tuple[str, ...]) -> list[str]:
 def shown(found: Plan, project: Project) -> str:
     """A plan as people read it."""
     lines = [f"network    {project.model['networks'][key]['name']}: create" for key in found.networks]
+    lines += [f"network    {project.model['networks'][key]['name']}: recreate" for key in found.changed_networks]
     lines += [f"volume     {project.model['volumes'][key]['name']}: create" for key in found.volumes]
     lines += [f"container  {one.name}: {one.kind}, {one.reason}" for one in (*found.actions, *found.orphans)]
     return "\n".join(lines) + "\n"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from coso.compose.container import NETWORK, NUMBER, ONE_OFF, PROJECT, SERVICE, VOLUME
+from coso.compose.container import HASH, NETWORK, NUMBER, ONE_OFF, PROJECT, SERVICE, VOLUME, digest
+from coso.compose.places import plain
 from coso.engine import record, volumes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from coso.compose.project import Project
     from coso.engine.record import Record
 
 
@@ -51,9 +53,9 @@ def volumes_of(project: str) -> list[str]:
     return [str(one["name"]) for one in volumes.every() if (one.get("labels") or {}).get(PROJECT) == project]
 
 
-def labels_of_network(project: str, key: str) -> dict[str, str]:
-    """By which a network is found again."""
-    return {PROJECT: project, NETWORK: key}
+def labels_of_network(project: Project, key: str) -> dict[str, str]:
+    """By which a network is found again, and a change of it is seen."""
+    return {PROJECT: project.name, NETWORK: key, HASH: digest(plain(project.model["networks"][key]))}
 
 
 def labels_of_volume(project: str, key: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from coso.compose.places import NOWHERE, Item, Map
+from coso.images.store import PLATFORM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ SERVICE = {
     "external_links": "containers of other projects have their names on a common network",
     "gpus": "devices are given one by one: devices:",
     "models": "coso runs no models",
+    "pull_refresh_after": "when an image was pulled is not kept",
     "provider": "coso asks no other programs for services",
     "storage_opt": "the writable layer is on the host's filesystem, which has no size of its own",
     "use_api_socket": "there is no daemon, and so no socket of one",
@@ -47,9 +49,14 @@ NETWORK_OF_SERVICE = {
     "interface_name": "interfaces are eth0, eth1 and so on",
     "link_local_ips": "a connection has one address of each version",
 }
+IPAM = {"options": "addresses are cosonet's to give"}
+POOL = {"aux_addresses": "only the gateway's address is kept back"}
 NETWORK = {"enable_ipv4": "version 4 is always there", "attachable": ""}
 VOLUME = {"driver_opts": "a volume is a directory", "driver": "volumes are of the driver local"}
 ISOLATION = ("default", "")
+PULL_POLICIES = ("missing", "always", "never", "build")
+CONDITIONS = ("none", "on-failure", "any")
+WAIT = "a container starts again after a wait that doubles each time"
 RUNTIMES = ("", "coso", "runc", "crun", "io.containerd.runc.v2")
 
 
@@ -72,10 +79,13 @@ def unsupported(project: Project) -> Iterator[Item]:
         for network, how in (service.get("networks") or Map()).items():
             yield from _found(how, NETWORK_OF_SERVICE, f"{path}.networks.{network}")
         yield from _values(service, path)
+        yield from _of_build(service.get("build") or Map(), f"{path}.build")
+        yield from _of_restart(deploy.get("restart_policy") or Map(), f"{path}.deploy.restart_policy")
     for part, table in (("networks", NETWORK), ("volumes", VOLUME)):
         for name, one in (project.model.get(part) or Map()).items():
             if not one.get("external"):
                 yield from _found(one, table, f"{part}.{name}")
+                yield from _ipam(one.get("ipam"), f"{part}.{name}.ipam")
     for part in ("secrets", "configs"):
         for name, one in (project.model.get(part) or Map()).items():
             if one.get("external"):
@@ -96,11 +106,38 @@ def _values(service: Map, path: str) -> Iterator[Item]:
         place = service["volumes"].places[number]
         if mount["type"] in ("npipe", "cluster", "image"):
             yield Item(f"mounts of the type {mount['type']} are not made", f"{path}.volumes[{number}].type", place)
+        recursive = (mount.get("bind") or {}).get("recursive", "enabled")
+        if recursive != "enabled":
+            yield Item("mounts below come along", f"{path}.volumes[{number}].bind.recursive", place)
         if (mount.get("volume") or {}).get("subpath"):
             yield Item("a volume is mounted whole", f"{path}.volumes[{number}].volume.subpath", place)
+    if str(service.get("pull_policy", "missing")) not in PULL_POLICIES:
+        yield _item(service, "pull_policy", path, f"{', '.join(PULL_POLICIES)} are")
     driver = (service.get("logging") or {}).get("driver", "json-file")
     if driver not in ("json-file", "local", "none", ""):
         yield _item(service["logging"], "driver", f"{path}.logging", "json-file, local and none are")
+
+
+def _of_build(build: Map, path: str) -> Iterator[Item]:
+    others = [text for text in build.get("platforms") or () if text != PLATFORM]
+    if others:
+        yield _item(build, "platforms", path, f"images are built for {PLATFORM}, not for {others[0]}")
+
+
+def _of_restart(policy: Map, path: str) -> Iterator[Item]:
+    if policy.get("condition", "any") not in CONDITIONS:
+        yield _item(policy, "condition", path, f"{', '.join(CONDITIONS)} are")
+    yield from _found(policy, {"delay": WAIT, "window": WAIT}, path)
+
+
+def _ipam(ipam: Map | None, path: str) -> Iterator[Item]:
+    if not ipam:
+        return
+    yield from _found(ipam, IPAM, path)
+    if ipam.get("driver", "default") != "default":
+        yield _item(ipam, "driver", path, IPAM["options"])
+    for number, pool in enumerate(ipam.get("config") or ()):
+        yield from _found(pool, POOL, f"{path}.config[{number}]")
 
 
 def _found(one: Map | None, table: dict[str, str], path: str) -> Iterator[Item]:

@@ -55,12 +55,13 @@ def wait_for(workers: list[Worker], seconds: float) -> list[Worker]:
     return [one for one in workers if one.fd in ready]
 
 
-def all_at_once(acts: list[Callable[[], None]]) -> list[CosoError]:
-    """Do several things at the same time; what went wrong."""
+def all_at_once(acts: list[Callable[[], None]]) -> None:
+    """Do several things at the same time. Raises the first CosoError, once all of them have ended."""
     errors = []
     for worker in [Worker(act) for act in acts]:
         try:
             worker.finish()
         except CosoError as error:
             errors.append(error)
-    return errors
+    if errors:
+        raise errors[0]

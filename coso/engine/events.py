@@ -20,8 +20,9 @@ LOOK_SECONDS = 0.1
 
 
 def tell(act: str, container: str, config: Json, **more: str) -> None:
-    """Write down that something has happened to a container."""
-    tell_of("container", act, container, {"image": config.get("image", ""), "name": config.get("name", ""), **more})
+    """Write down that something has happened to a container, with its labels."""
+    about = {"image": config.get("image", ""), "name": config.get("name", "")}
+    tell_of("container", act, container, {**(config.get("labels") or {}), **about, **more})
 
 
 def tell_of(kind: str, act: str, what: str, more: Json) -> None:

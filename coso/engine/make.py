@@ -81,7 +81,7 @@ def create(given: Words, source: Source, command: tuple[str, ...]) -> str:
             "remove": given.on("rm"),
         }
         one = record.Record(container, config, {"status": "created"})
-        config["args"] = spec_of(one, joined=_joined_later(one)).process.args
+        config["args"] = spec_of(one, joined=_joined_later(wanted)).process.args
         record.write(container, "config.json", config)
         # From here on it is not undone: with a state it is whole.  Without one yet, gc takes it for a stray.
         held.clear()
@@ -98,6 +98,25 @@ def create(given: Words, source: Source, command: tuple[str, ...]) -> str:
     finally:
         if using >= 0:
             os.close(using)
+
+
+def try_out(given: Words, source: Source, command: tuple[str, ...]) -> None:
+    """Raise CosoError for what `create` would refuse; nothing is made."""
+    from coso.flags import Words as Kept
+
+    check(given)
+    wanted = Kept(settled(given, source), ())
+    mounts.wishes(wanted, tuple((source.settings or {}).get("Volumes") or ()))
+    spec_from(
+        wanted,
+        source.path,
+        command,
+        on_terminal=True,
+        joined=_joined_later(wanted),
+        settings=source.settings or None,
+        layers=tuple(source.layers),
+        wanted=[],
+    )
 
 
 def check(given: Words) -> None:
@@ -253,9 +272,9 @@ def spec_of(one: Record, *, joined: tuple[Joined, ...]) -> Spec:
     )
 
 
-def _joined_later(one: Record) -> tuple[Joined, ...]:
+def _joined_later(given: Words) -> tuple[Joined, ...]:
     """Namespaces of other containers, which need not run before this one is started."""
-    kinds = [kind for kind in ("network", "pid", "ipc") if one.option(kind).startswith("container:")]
+    kinds = [kind for kind in ("network", "pid", "ipc") if given.last(kind).startswith("container:")]
     return tuple(Joined(kind, "") for kind in [*kinds, *(["user"] if set(kinds) - {"network"} else [])])
 
 

@@ -76,6 +76,29 @@ BAD: dict[str, tuple[str, str]] = {
     ),
     "unsupported": (_service("    gpus: all\n"), "not carried out"),
     "unsupported-deploy": (_service("    deploy: {placement: {constraints: [x]}}\n"), "not carried out"),
+    "unsupported-policy": (_service("    pull_policy: daily\n"), "not carried out"),
+    "unsupported-delay": (_service("    deploy: {restart_policy: {delay: 5s}}\n"), "not carried out"),
+    "external-network": (
+        _service("    networks: [n]\n") + "networks: {n: {external: true, name: far}}\n",
+        "there is no network 'far'",
+    ),
+    "external-volume": (
+        _service("    volumes: ['v:/v']\n") + "volumes: {v: {external: true, name: store}}\n",
+        "there is no volume 'store'",
+    ),
+    "no-such-directory": (
+        _service("    volumes: [{type: bind, source: ./nowhere, target: /x}]\n"),
+        "there is no",
+    ),
+    "no-such-container": (_service("    network_mode: 'container:nobody'\n"), "nobody"),
+    "capability": (
+        "services:\n  a: {image: t}\n  web: {image: t, depends_on: [a], cap_add: [FLY]}\n",
+        "FLY",
+    ),
+    "sysctl": (
+        "services:\n  a: {image: t}\n  web: {image: t, depends_on: [a], sysctls: {kernel.hostname: x}}\n",
+        "kernel.hostname",
+    ),
     "missing-image": (
         _service("    pull_policy: never\n").replace("image: t", "image: test/nowhere:1"),
         "test/nowhere",

@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.containers import conftest as containers
 
-alpine = containers.alpine
+alpine, c = containers.alpine, containers.c
 DATA = Path(__file__).parent
 ROOT = DATA.parents[2]
 # Variables of whoever calls, which both are to see.
