@@ -63,9 +63,9 @@ def _stay(
     container: str, end: socket, *, interactive: bool, terminal: bool, keys: bytes, given: Words, streams: set[str]
 ) -> int:
     found = record.read(container)
-    pid = found.pid if found else 0
-    proxy = given.on("sig-proxy", True) and not terminal and pid > 0
-    code = join(end, pid=pid, terminal=terminal, interactive=interactive, keys=keys, proxy=proxy, streams=streams)
+    proxy = given.on("sig-proxy", True) and not terminal
+    process = found.process if found and proxy else None
+    code = join(end, process=process, terminal=terminal, interactive=interactive, keys=keys, streams=streams)
     end.close()
     if code is None:
         sys.stderr.write("read escape sequence\n")

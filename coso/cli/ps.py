@@ -101,7 +101,7 @@ def _is_from(one: Record, text: str) -> bool:
 def networks_of(one: Record) -> list[str]:
     """The networks that a container is on, or was to be."""
     if one.is_alive:
-        found = [item.network for item in ports.members_of(one.pid, int(one.state["ticks"]))]
+        found = [item.network for item in ports.members_of(*one.process)]
         if found:
             return found
     asked = names_of(one.options.get("network", ["bridge"]))
@@ -154,7 +154,7 @@ def ports_text(one: Record) -> str:
     """`127.0.0.1:8080->80/tcp`, and what is only exposed."""
     if not one.is_alive:
         return ""
-    published = ports.ports_of(one.pid, int(one.state["ticks"]))
+    published = ports.ports_of(*one.process)
     texts = [f"{host or '0.0.0.0'}:{port}->{inside}/{kind}" for kind, host, port, inside in published]
     taken = {f"{inside}/{kind}" for kind, _, _, inside in published}
     exposed = {*(one.settings.get("ExposedPorts") or {}), *(_with_kind(port) for port in one.options.get("expose", []))}

@@ -12,6 +12,7 @@ from coso.compose.places import Map
 from coso.compose.plan import CREATE, KEEP, RECREATE, REMOVE, RESTART, START
 from coso.compose.workers import Worker, all_at_once, wait_for
 from coso.engine import control, events, make, record, volumes
+from coso.engine.health import settings_of
 from coso.errors import CosoError
 from coso.flags import Words
 from coso.images import blobs
@@ -289,6 +290,6 @@ def is_well(one: Record, *, must_be_healthy: bool) -> bool:
         raise CosoError(f"{one.name} ended with status {one.state.get('exitCode')}", hint=f"coso logs {one.name}")
     if health == "unhealthy":
         raise CosoError(f"{one.name} is unhealthy", hint=f"coso inspect -f '{{{{json .State.Health}}}}' {one.name}")
-    if one.is_alive and not health:
+    if one.is_alive and not settings_of(one):
         raise CosoError(f"{one.name} has no health check", hint="give its service a healthcheck")
     return one.is_alive and health == "healthy"

@@ -352,6 +352,15 @@ def numbers(service: Map) -> range:
 
 def make_sources(service: Map) -> None:
     """Make the directories of the host that bind mounts want made."""
-    for mount in service.get("volumes") or ():
-        if mount["type"] == "bind" and (mount.get("bind") or {}).get("create_host_path"):
-            os.makedirs(mount["source"], exist_ok=True) if not os.path.lexists(mount["source"]) else None
+    for path in missing_sources(service):
+        os.makedirs(path, exist_ok=True)
+
+
+def missing_sources(service: Map) -> list[str]:
+    """The directories of the host that bind mounts want made, and that are not there."""
+    binds = [mount for mount in service.get("volumes") or () if mount["type"] == "bind"]
+    return [
+        mount["source"]
+        for mount in binds
+        if (mount.get("bind") or {}).get("create_host_path") and not os.path.lexists(mount["source"])
+    ]

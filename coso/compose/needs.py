@@ -48,6 +48,8 @@ def try_out(project: Project, actions: Iterable[Action], resolve: Resolve) -> No
             service = project.services[action.service]
             try:
                 options = container.options_of(project, action.service, action.number, lambda _: NOBODY)
+                later = {f"source={path}" for path in container.missing_sources(service)}
+                options["mount"] = [text for text in options.get("mount", []) if not later & set(text.split(","))]
                 words = container.command_of(service, options)
                 make.try_out(Words(options, ()), resolve(container.image_of(project, action.service)), words)
             except ConfigError:

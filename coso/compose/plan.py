@@ -97,14 +97,17 @@ def plan(project: Project, named: tuple[str, ...], how: How, *, with_dependencie
     networks = _used_networks(project, order)
     anew = [] if how.no_recreate else _changed_networks(project, networks)
     _refuse_others_on(project, anew, order, there)
-    changed = Changed(frozenset(anew), set())
+    changed = Changed(frozenset(anew), set(), set())
     actions: list[Action] = []
     for service in order:
         force = how.force and (how.always_deps or not named or service in named)
         mine = [one for one in there if state.service_of(one) == service]
         found = _of_service(project, service, mine, how, changed, force=force)
-        if any(action.kind in (RECREATE, RESTART) for action in found):
-            changed.services.add(service)
+        kinds = {action.kind for action in found}
+        if RECREATE in kinds:
+            changed.anew.add(service)
+        if kinds & {RECREATE, RESTART, START}:
+            changed.again.add(service)
         actions += found
     orphans = [one for one in there if state.service_of(one) not in project.services]
     return Plan(
@@ -124,10 +127,11 @@ def plan(project: Project, named: tuple[str, ...], how: How, *, with_dependencie
 
 @value
 class Changed:
-    """What is made anew, or restarted, and so others with it; services are added as they are found."""
+    """What is made anew, or starts again, and so others with it; services are added as they are found."""
 
     networks: frozenset[str]
-    services: set[str]
+    anew: set[str]
+    again: set[str]
 
 
 def _of_service(
@@ -162,7 +166,7 @@ def _of_service(
 def _restarted_with(project: Project, service: str, changed: Changed) -> str:
     """The service with whose new containers this one's are to start again; `""` for none."""
     depends = project.services[service].get("depends_on") or Map()
-    return next((name for name, how in depends.items() if how.get("restart") and name in changed.services), "")
+    return next((name for name, how in depends.items() if how.get("restart") and name in changed.again), "")
 
 
 def _difference(project: Project, service: str, existing: Record, changed: Changed) -> str:
@@ -178,7 +182,7 @@ def _difference(project: Project, service: str, existing: Record, changed: Chang
             return f"its network {network} has changed"
     for key in ("network_mode", "pid", "ipc"):
         kind, _, other = str(one.get(key) or "").partition(":")
-        if kind == "service" and other in changed.services:
+        if kind == "service" and other in changed.anew:
             return f"it shares something with {other}, which is made anew"
     return ""
 

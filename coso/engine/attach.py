@@ -9,7 +9,7 @@ from _struct import pack, unpack
 from fcntl import ioctl
 
 from coso.errors import UsageError
-from coso.kernel.process import pidfd_open, pidfd_send_signal, signalfd
+from coso.kernel.process import pidfd_of, pidfd_send_signal, signalfd
 from coso.runtime.console import TIOCGWINSZ
 from coso.runtime.pid import FORWARDED
 from coso.runtime.supervise import RawMode, read_signals
@@ -36,18 +36,26 @@ def keys_of(text: str) -> bytes:
 
 
 def join(
-    end: socket, *, pid: int, terminal: bool, interactive: bool, keys: bytes, proxy: bool, streams: set[str]
+    end: socket,
+    *,
+    process: tuple[int, int] | None,
+    terminal: bool,
+    interactive: bool,
+    keys: bytes,
+    streams: set[str],
 ) -> int | None:
     """Carry input and output until the container ends; its exit status, or None when the keys to detach were typed.
 
-    `pid` is the container's first process, for signals; `streams` are those of its output that are wanted.
+    `process` is the container's first, by number and start time, when signals are to be passed on to it;
+    `streams` are those of its output that are wanted.
     """
     import _signal
 
-    watched = set(FORWARDED) | {SIGWINCH} if proxy or terminal else {SIGWINCH}
+    watched = set(FORWARDED) | {SIGWINCH} if process or terminal else {SIGWINCH}
     _signal.pthread_sigmask(_signal.SIG_BLOCK, watched)
     signals = signalfd(watched)
-    pidfd = pidfd_open(pid) if proxy else -1
+    # A short command may have ended by now.
+    pidfd = pidfd_of(*process) if process else -1
     raw = RawMode() if terminal and interactive else None
     try:
         if terminal:

@@ -11,7 +11,7 @@ from coso.engine import events, launching, make, record, volumes, zygote
 from coso.engine.record import Record
 from coso.engine.signals import number_of
 from coso.errors import CosoError, MissingError, UsageError
-from coso.kernel.process import pidfd_open, pidfd_send_signal, start_time
+from coso.kernel.process import signal_process
 from coso.runtime import journal, running
 from coso.runtime.undo import remove_link
 from coso.state import NAMES
@@ -157,11 +157,7 @@ def kill(one: Record, signal: str) -> None:
 
 def send(one: Record, number: int) -> bool:
     """Send a signal to a container's first process; False when it is gone."""
-    pidfd = pidfd_open(one.pid)
-    try:
-        return start_time(one.pid) == int(one.state["ticks"]) and pidfd_send_signal(pidfd, number)
-    finally:
-        os.close(pidfd)
+    return signal_process(*one.process, number)
 
 
 def pause(one: Record) -> None:

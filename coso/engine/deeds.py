@@ -20,7 +20,7 @@ from coso.kernel.process import (
     PR_SET_PDEATHSIG,
     clone_sibling,
     exit_status_of,
-    pidfd_open,
+    pidfd_of,
     pidfd_send_signal,
     prctl,
     start_time,
@@ -185,11 +185,12 @@ def hold(container: str) -> int:
 def _begin(deed: _Deed, told: socket | None, *, adopts: bool, stays: bool) -> tuple[list[int], list[int]] | None:
     """Start or adopt: what is open, in the order of HEAD, and what keeps ports; None where there is no process."""
     streams = Streams(deed.id)
-    if adopts and deed.state["status"] == "running" and record.runs(deed.state):
+    is_running = adopts and deed.state["status"] == "running" and record.runs(deed.state)
+    pidfd = pidfd_of(int(deed.state["pid"]), int(deed.state["ticks"])) if is_running else -1
+    if pidfd >= 0:
         streams.adopt(terminal=deed.as_record().switch("tty"))
         # Others are kept off the published ports again.
         held = ports.hold(int(deed.state["pid"]), int(deed.state["ticks"]))
-        pidfd = pidfd_open(int(deed.state["pid"]))
     else:
         if adopts and not _bury(deed, streams, told):
             # One that never ran stays, even with --rm: somebody was interrupted who did something else with it.
@@ -347,8 +348,8 @@ def end(container: str, journal: int, pidfd: int, status: int, count: int, said:
 def _stop_checks(deed: _Deed) -> None:
     """End the checks of health."""
     checker = int(deed.state.get("checker") or 0)
-    if checker and start_time(checker) == deed.state.get("checkerTicks"):
-        pidfd = pidfd_open(checker)
+    pidfd = pidfd_of(checker, int(deed.state["checkerTicks"])) if checker else -1
+    if pidfd >= 0:
         pidfd_send_signal(pidfd, SIGKILL)
         select.select([pidfd], [], [])
         os.close(pidfd)

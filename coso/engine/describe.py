@@ -199,7 +199,7 @@ def _port(text: str) -> str:
 
 
 def _network(one: Record) -> Json:
-    members = ports.members_of(one.pid, int(one.state["ticks"])) if one.is_alive and one.pid else []
+    members = ports.members_of(*one.process) if one.is_alive and one.pid else []
     published: dict[str, list[Json]] = {}
     for item in members:
         for kind, host, port, inside in item.ports:

@@ -19,7 +19,7 @@ from coso.kernel.process import (
     CLONE_NEWUSER,
     PR_SET_DUMPABLE,
     is_limited,
-    pidfd_open,
+    pidfd_of,
     prctl,
     setns,
     unshare,
@@ -109,7 +109,9 @@ def enter(one: Record) -> int:
 
 def _join(one: Record) -> None:
     prctl(PR_SET_DUMPABLE, 0)
-    pidfd = pidfd_open(one.pid)
+    pidfd = pidfd_of(*one.process)
+    if pidfd < 0:
+        raise CosoError(f"the container {one.name or one.id} has ended meanwhile")
     own = os.stat("/proc/self/ns/user").st_ino == os.stat(f"/proc/{one.pid}/ns/user").st_ino
     setns(pidfd, CLONE_NEWNS | (0 if own else CLONE_NEWUSER))
     if not own:

@@ -63,6 +63,11 @@ class Record:
         return int(self.state.get("pid") or 0)
 
     @property
+    def process(self) -> tuple[int, int]:
+        """Its first process by number and start time, which name it for good; zeros when it does not run."""
+        return self.pid, int(self.state.get("ticks") or 0)
+
+    @property
     def is_alive(self) -> bool:
         """Whether it has processes."""
         return self.status in ("running", "paused")

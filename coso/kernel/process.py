@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from _struct import pack
 
+from coso.errors import KernelError
 from coso.kernel.call import address_of, buffer, call, interpreter_hook, raw
 
 # include/uapi/linux/sched.h
@@ -145,6 +146,30 @@ def pidfd_open(pid: int) -> int:
 def pidfd_send_signal(pidfd: int, number: int) -> bool:
     """Send a signal; False when the process is gone (pidfd_send_signal(2))."""
     return raw("pidfd_send_signal", pidfd, number, None, 0) == 0
+
+
+def pidfd_of(pid: int, started: int) -> int:
+    """A descriptor for the process that started then (`start_time`); -1 when it is gone."""
+    try:
+        pidfd = pidfd_open(pid)
+    except KernelError:
+        return -1
+    # Only now: before, the number could still be given to another.
+    if start_time(pid) == started:
+        return pidfd
+    os.close(pidfd)
+    return -1
+
+
+def signal_process(pid: int, started: int, number: int) -> bool:
+    """Send a signal to the process that started then; False when it is gone."""
+    pidfd = pidfd_of(pid, started)
+    if pidfd < 0:
+        return False
+    try:
+        return pidfd_send_signal(pidfd, number)
+    finally:
+        os.close(pidfd)
 
 
 def exit_status_of(pid: int, pidfd: int) -> int | None:

@@ -6,8 +6,8 @@ import os
 
 from coso import cgroups, quickjson
 from coso.cgroups import hierarchies, members
-from coso.errors import CosoError, KernelError, LimitError, UsageError
-from coso.kernel.process import pidfd_open, pidfd_send_signal, start_time
+from coso.errors import CosoError, LimitError, UsageError
+from coso.kernel.process import signal_process
 from coso.oci import notify
 from coso.oci.store import Place, State, is_alive, missing
 from coso.runtime import channel
@@ -149,14 +149,7 @@ def kill(place: Place, text: str, *, everyone: bool = False) -> None:
 
 def send(state: State, number: int) -> bool:
     """Send a signal to the very process that was recorded; False when it is gone."""
-    try:
-        pidfd = pidfd_open(state.pid)
-    except KernelError:
-        return False
-    try:
-        return start_time(state.pid) == state.started and pidfd_send_signal(pidfd, number)
-    finally:
-        os.close(pidfd)
+    return signal_process(state.pid, state.started, number)
 
 
 def delete(place: Place, warn: Warn, *, force: bool = False) -> None:

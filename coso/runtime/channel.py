@@ -16,8 +16,10 @@ from _struct import calcsize, pack, unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from typing import TypeVar
 
+    Read = TypeVar("Read")
     Message = tuple[str, list[str], list[int]]
 
 _SEPARATOR = "\x1f"
@@ -66,10 +68,7 @@ class Channel:
         end = _socket(AF_UNIX, SOCK_SEQPACKET, 0, self._reading)
         room = _MOST_DESCRIPTORS * calcsize("i") + 16
         try:
-            self._await()
-            data, ancillary, _, _ = end.recvmsg(_LARGEST, room, MSG_CMSG_CLOEXEC)
-        except ConnectionResetError:
-            return None
+            data, ancillary, _, _ = self._again(lambda: end.recvmsg(_LARGEST, room, MSG_CMSG_CLOEXEC))
         finally:
             end.detach()
         fds: list[int] = []
@@ -79,11 +78,24 @@ class Channel:
 
     def hear(self) -> Message | None:
         """The next message, which has no descriptors, or None at the end of the conversation."""
+        return _message(self._again(lambda: os.read(self._reading, _LARGEST)), [])
+
+    def _again(self, read: Callable[[], Read]) -> Read:
+        """Read, and once more after an error: that the peer left something unread is told before what it said."""
+        self._await()
         try:
-            self._await()
-            return _message(os.read(self._reading, _LARGEST), [])
+            return read()
         except ConnectionResetError:
-            return None
+            return read()
+
+    def last_words(self) -> Iterator[Message]:
+        """What has come and was not received yet; waits for nothing."""
+        from select import POLLIN, poll
+
+        waiting = poll()
+        waiting.register(self._reading, POLLIN)
+        while waiting.poll(0) and (message := self.receive()) is not None:
+            yield message
 
     def _await(self) -> None:
         if self._watch:

@@ -13,7 +13,7 @@ import sys
 
 from coso import cgroups, steps
 from coso.errors import CosoError, KernelError, StartError, from_os_error
-from coso.kernel.process import is_limited, start_time
+from coso.kernel.process import exit_status_of, is_limited, start_time
 from coso.runtime import channel, child, console, handover, hooks, journal, net, plan, security
 from coso.runtime.container import Container
 from coso.runtime.pid import FORWARDED, SIGCHLD
@@ -102,6 +102,16 @@ def load(spec: Spec) -> None:
 
 def prepare(container: Container, explain: Explainer | None = None) -> None:
     """Do everything up to the moment when the command may go; raises steps.FailedStep, CosoError or OSError."""
+    try:
+        _prepare(container, explain)
+    except (steps.FailedStep, OSError):
+        # Both sides work at the same time: what fails here may only follow from the end of the other.
+        for kind, words, _ in container.ours.last_words() if container.pid else ():
+            _hear(container, kind, words, explain)
+        raise
+
+
+def _prepare(container: Container, explain: Explainer | None) -> None:
     spec = container.spec
     container.filter, container.filter_flags = security.filter_for(spec)
     observe = _timed(container.observe, explain)
@@ -174,8 +184,12 @@ def _hear(container: Container, kind: str, words: list[str], explain: Explainer 
 
 
 def _died_early(container: Container) -> StartError:
-    _, status = os.waitpid(container.pid, 0)
-    code = os.waitstatus_to_exitcode(status)
+    try:
+        _, status = os.waitpid(container.pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+    except ChildProcessError:
+        # It was made as a sibling, and is its parent's to wait for.
+        code = os.waitstatus_to_exitcode(exit_status_of(container.pid, container.pidfd) or 0)
     cause = "its memory limit is too small to start in" if code == -9 and container.spec.resources.memory.limit else ""
     return StartError(
         container.id, "start", f"the container's first process ended before the command (status {code})", cause=cause

@@ -116,14 +116,12 @@ def kill(pid: str, started: str) -> None:
     """Kill a process and wait until it is gone, if it still is the one that was recorded."""
     from coso.kernel import process
 
-    try:
-        pidfd = process.pidfd_open(int(pid))
-    except KernelError:
+    pidfd = process.pidfd_of(int(pid), int(started))
+    if pidfd < 0:
         return
     try:
-        if process.start_time(int(pid)) == int(started):
-            process.pidfd_send_signal(pidfd, SIGKILL)
-            _wait_until_gone(pidfd, int(pid))
+        process.pidfd_send_signal(pidfd, SIGKILL)
+        _wait_until_gone(pidfd, int(pid))
     finally:
         os.close(pidfd)
 

@@ -95,9 +95,9 @@ BAD: dict[str, tuple[str, str]] = {
         "services:\n  a: {image: t}\n  web: {image: t, depends_on: [a], cap_add: [FLY]}\n",
         "FLY",
     ),
-    "sysctl": (
-        "services:\n  a: {image: t}\n  web: {image: t, depends_on: [a], sysctls: {kernel.hostname: x}}\n",
-        "kernel.hostname",
+    "security-option": (
+        "services:\n  a: {image: t}\n  web: {image: t, depends_on: [a], security_opt: [safe=yes]}\n",
+        "safe=yes",
     ),
     "missing-image": (
         _service("    pull_policy: never\n").replace("image: t", "image: test/nowhere:1"),

@@ -33,6 +33,7 @@ def test_a_bad_file_is_refused_with_one_message_and_nothing_is_started(
     assert done.stderr.count("coso: ") == 1
     if case not in LATER:
         assert f"{file}:" in done.stderr
-    assert ok(coso("ps", "-aq")) == ""
+    made = ok(coso("ps", "-aq"))
     coso("compose", "-p", "bad", "down", "-v")
+    assert made == ""
     assert "bad" not in coso("network", "ls", "-q").stdout

@@ -238,6 +238,14 @@ def test_another_program_can_be_the_helper(coso: Coso, rootfs: Path, tmp_path: P
     assert (tmp_path / "seen").read_text() == done.stdout
 
 
+def test_the_container_s_own_reason_is_told_and_not_what_follows_from_it(net_run: Coso) -> None:
+    # Both sides work at once: its first process fails while the other one connects it.
+    for _ in range(5):
+        done = net_run("--sysctl", "kernel.hostname=x", "--", "true")
+        assert done.returncode == 125
+        assert "kernel.hostname cannot be set" in done.stderr
+
+
 def test_a_helper_that_fails_is_quoted_and_nothing_runs(coso: Coso, rootfs: Path, tmp_path: Path) -> None:
     helper = tmp_path / "helper"
     helper.write_text("#!/bin/sh\necho no cable today >&2\nexit 3\n")
