@@ -10,12 +10,12 @@ from coso.compose import container, grants, state
 from coso.compose.consistency import replicas
 from coso.compose.places import Map
 from coso.compose.plan import CREATE, KEEP, RECREATE, REMOVE, RESTART, START
-from coso.compose.workers import Worker, all_at_once, wait_for
 from coso.engine import control, events, make, record, volumes
 from coso.engine.health import settings_of
 from coso.errors import CosoError
 from coso.flags import Words
 from coso.images import blobs
+from coso.worker import FINISHED, Worker, all_at_once, wait_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Up:
                     f"Container {action.name}", "Running" if action.existing and action.existing.is_alive else "Exists"
                 )
                 continue
-            self._workers[Worker(partial(self._carry_out, action))] = action
+            self._workers[Worker(partial(self._carry_out, action), FINISHED)] = action
         self._finish(service)
 
     def _take_ends(self) -> None:

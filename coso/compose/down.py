@@ -7,8 +7,8 @@ from functools import partial
 from coso.compose import state
 from coso.compose.carry_out import stop, stop_and_remove
 from coso.compose.plan import ordered
-from coso.compose.workers import all_at_once
 from coso.engine import volumes
+from coso.worker import all_at_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

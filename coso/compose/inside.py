@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from coso.compose.places import Map
 from coso.engine import inside
 from coso.engine.record import Record
+from coso.errors import CosoError
 
 
 def run_hook(one: Record, hook: Map) -> int:
@@ -25,6 +27,9 @@ def run_hook(one: Record, hook: Map) -> int:
                 privileged=bool(hook.get("privileged")),
             )
             status = inside.execute(one, spec, wanted, detach=False)
+        except CosoError as error:
+            sys.stderr.write(f"coso: {error}\n")
+            sys.stderr.flush()
         finally:
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -58,7 +58,7 @@ def _is_directory(one: Record, path: str) -> bool:
             raise CosoError(f"{path}: {MISSING}") from None
         os.write(writing, b"d" if stat.S_ISDIR(mode) else b"f")
 
-    look = merged.Inside(act)
+    look = merged.worker(act)
     os.close(writing)
     look.finish()
     found = os.read(reading, 1)
@@ -94,7 +94,7 @@ def _receive(
                 raise CosoError(f"{path}: {MISSING}") from None
             pack_one(parent, base, out, within=name)
 
-    source = merged.Inside(act)
+    source = merged.worker(act)
     os.close(writing)
     with os.fdopen(reading, "rb") as incoming:
         if stream:
@@ -157,7 +157,7 @@ def copy_to(one: Record, source: str, path: str, *, keep_owners: bool, follow: b
                 limited=True,
             )
 
-    target = merged.Inside(act)
+    target = merged.worker(act)
     os.close(reading)
     try:
         with os.fdopen(writing, "wb") as out:

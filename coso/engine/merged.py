@@ -8,6 +8,7 @@ container has them: no path of the tree is ever resolved outside of it.
 
 from __future__ import annotations
 
+import _signal
 import os
 
 from coso.errors import CosoError, KernelError
@@ -27,8 +28,8 @@ from coso.kernel.process import (
 from coso.runtime import user
 from coso.runtime.root import map_owners
 from coso.runtime.rootless import become_root
-from coso.spawn import SIGPIPE
 from coso.spec import IdMapping
+from coso.worker import Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,45 +40,14 @@ if TYPE_CHECKING:
 PLACE = "/tmp"
 
 
-class Inside:
-    """A process that does something in a tree; `finish` waits for it."""
-
-    def __init__(self, act: Callable[[], None], keep: tuple[int, ...] = ()) -> None:
-        self._said, writing = os.pipe2(os.O_CLOEXEC)
-        self._pid = os.fork()
-        if self._pid == 0:
-            self._become(act, writing)
-        os.close(writing)
-        for fd in keep:
-            os.close(fd)
-
-    def _become(self, act: Callable[[], None], writing: int) -> None:
-        status, said = 0, ""
-        try:
-            import _signal
-
-            _signal.signal(SIGPIPE, _signal.SIG_DFL)
-            act()
-        except CosoError as error:
-            status, said = 1, str(error)
-        except OSError as error:
-            status, said = 1, f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
-        except BaseException as error:
-            status, said = 1, f"{type(error).__name__}: {error}"
-        os.write(writing, said.encode(errors="replace")[:65536])
-        os._exit(status)
-
-    def finish(self) -> None:
-        """Wait for its end; raises as a CosoError what was raised there."""
-        with os.fdopen(self._said, encoding="utf-8", errors="replace") as pipe:
-            said = pipe.read()
-        if os.waitpid(self._pid, 0)[1]:
-            raise CosoError(said or "the process that looks at the tree died")
+def worker(act: Callable[[], None]) -> Worker:
+    """A process that does something in a tree; it ends when nobody reads what it writes."""
+    return Worker(act, {_signal.SIGPIPE: _signal.SIG_DFL})
 
 
 def inside(act: Callable[[], None]) -> None:
     """Do something in a process of its own; raises as a CosoError what was raised there."""
-    Inside(act).finish()
+    worker(act).finish()
 
 
 def enter_image(source: Source) -> int:

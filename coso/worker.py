@@ -1,7 +1,8 @@
-"""Several things at a time, each in a process of its own; what went wrong in one is an error here."""
+"""Something done in a process of its own; what goes wrong there is an error here."""
 
 from __future__ import annotations
 
+import _signal
 import os
 import select
 
@@ -11,35 +12,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SIGINT = 2
+MOST_SAID = 60000
+# What is begun is finished: whoever typed Ctrl-C is answered by the parent.
+FINISHED = {_signal.SIGINT: _signal.SIG_IGN}
 
 
 class Worker:
-    """A process that does something; its end is seen through a pipe."""
+    """A process that does something; it can be read from `fd` that it has ended.
 
-    def __init__(self, act: Callable[[], None]) -> None:
-        reading, writing = os.pipe2(os.O_CLOEXEC)
+    `signals` says what it does about them.
+    """
+
+    def __init__(self, act: Callable[[], None], signals: dict[int, _signal.Handlers]) -> None:
+        self.fd, writing = os.pipe2(os.O_CLOEXEC)
         self._pid = os.fork()
         if self._pid == 0:
-            os.close(reading)
-            self._become(act, writing)
+            _become(act, signals, writing)
         os.close(writing)
-        self.fd = reading
-
-    def _become(self, act: Callable[[], None], writing: int) -> None:
-        import _signal
-
-        status, said = 0, ""
-        try:
-            # What is begun is finished: whoever typed Ctrl-C is answered by the parent.
-            _signal.signal(SIGINT, _signal.SIG_IGN)
-            act()
-        except CosoError as error:
-            status, said = 1, str(error)
-        except BaseException as error:
-            status, said = 1, f"{type(error).__name__}: {error}"
-        os.write(writing, said.encode(errors="replace")[:60000])
-        os._exit(status)
 
     def finish(self) -> None:
         """Wait for its end; raises as a CosoError what was raised there."""
@@ -47,6 +36,23 @@ class Worker:
             said = pipe.read()
         if os.waitpid(self._pid, 0)[1]:
             raise CosoError(said or "a process of this command was killed")
+
+
+def _become(act: Callable[[], None], signals: dict[int, _signal.Handlers], writing: int) -> None:
+    status, said = 1, ""
+    try:
+        for number, handler in signals.items():
+            _signal.signal(number, handler)
+        act()
+        status = 0
+    except CosoError as error:
+        said = str(error)
+    except OSError as error:
+        said = f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
+    except BaseException as error:
+        said = f"{type(error).__name__}: {error}"
+    os.write(writing, said.encode(errors="replace")[:MOST_SAID])
+    os._exit(status)
 
 
 def wait_for(workers: list[Worker], seconds: float) -> list[Worker]:
@@ -58,7 +64,7 @@ def wait_for(workers: list[Worker], seconds: float) -> list[Worker]:
 def all_at_once(acts: list[Callable[[], None]]) -> None:
     """Do several things at the same time. Raises the first CosoError, once all of them have ended."""
     errors = []
-    for worker in [Worker(act) for act in acts]:
+    for worker in [Worker(act, FINISHED) for act in acts]:
         try:
             worker.finish()
         except CosoError as error:
