@@ -35,8 +35,9 @@ def run(
     explain: Explainer | None = None,
     about: str = "",
     claims: tuple[int, ...] = (),
+    stay: Callable[[Container], int] = supervise,
 ) -> int:
-    """Run a container to its end and return its exit status.
+    """Run a container to its end and return its exit status, which is what `stay` returns.
 
     `about` is kept beside the container for other commands to read, and once
     it is, `claims` are closed, which hold what it uses;
@@ -62,7 +63,7 @@ def run(
     try:
         prepare(container, explain)
         let_go(container, explain)
-        return supervise(container)
+        return stay(container)
     except (steps.FailedStep, OSError) as failure:
         raise explained(container, failure) from failure
     finally:

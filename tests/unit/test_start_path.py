@@ -20,7 +20,8 @@ sys.path.insert(0, sys.argv.pop(1))
 from coso.cli import main, run
 from coso.flags import parse
 given = parse(run.OPTIONS, ["-rootfs", "/", "-network", "none", "--", "true"], "run")
-run.spec_from(given, "/", given.rest, on_terminal=False)
+from coso.spec.build import spec_from
+spec_from(given, "/", given.rest, on_terminal=False)
 import cosonet.attach, cosonet.release
 print("\\n".join(sorted(set(sys.modules) - before)))
 """

@@ -1,0 +1,125 @@
+"""A container in front: it lives and dies with the process that asks for it, and is not kept."""
+
+from __future__ import annotations
+
+from coso.errors import UsageError
+from coso.flags import Words
+from coso.runtime.start import run
+from coso.runtime.supervise import supervise
+from coso.spec import Joined
+from coso.spec.build import spec_from
+from coso.spec.mounts import Wish
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from coso.images.source import Source
+    from coso.runtime.container import Container
+    from coso.runtime.start import Explainer
+
+NAMESPACES = {"network": "net", "pid": "pid", "ipc": "ipc"}
+# What only a container that is kept can be asked for.
+KEPT = ("restart", "health-cmd", "detach-keys", "attach")
+
+
+def in_front(
+    given: Words,
+    source: Source,
+    command: tuple[str, ...],
+    claim: int,
+    *,
+    on_terminal: bool,
+    explain: Explainer | None = None,
+    stay: Callable[[Container], int] = supervise,
+) -> int:
+    """Run a container whose life is this process's, and `stay` with it; its exit status. Raises CosoError.
+
+    `claim` is the lock under which its image was found, -1 for none.
+    """
+    for option in KEPT:
+        if option in given.options and given.last(option) not in ("no", ""):
+            raise UsageError(
+                f"--{option} takes a container that is kept or runs in the background",
+                hint="leave --rm out, or give --detach",
+            )
+    given = Words({**given.options, **_ports(given, source)}, given.rest)
+    joined = joined_namespaces(given)
+    wanted, using = None, -1
+    if {"volume", "mount", "volumes-from"} & given.options.keys() or (source.settings or {}).get("Volumes"):
+        from coso.engine import volumes
+        from coso.engine.make import mounts_of
+
+        using = volumes.locked(shared=True)
+        wanted, anonymous = mounts_of(given, source)
+    else:
+        anonymous = []
+    spec = spec_from(
+        given,
+        source.path,
+        command,
+        on_terminal=on_terminal,
+        joined=joined,
+        settings=source.settings,
+        layers=source.layers,
+        wanted=wanted,
+    )
+    if spec.namespaces.count("user") == 0 and all(item.type != "user" for item in joined):
+        from coso.runtime.protect import protect_interpreter
+
+        protect_interpreter()
+    about = _about(given, source, spec.process.args, wanted or [], anonymous)
+    try:
+        claims = tuple(fd for fd in (claim, using) if fd >= 0)
+        return run(spec, explain=explain, about=about, claims=claims, stay=stay)
+    finally:
+        if anonymous:
+            from coso.engine import volumes
+
+            for name in anonymous:
+                volumes.remove(name, force=True)
+
+
+def _ports(given: Words, source: Source) -> dict[str, list[str]]:
+    if not given.on("publish-all"):
+        return {}
+    from coso.engine.make import published
+
+    return {"publish": published(given, source.settings or {})}
+
+
+def _about(given: Words, source: Source, args: tuple[str, ...], wanted: list[Wish], anonymous: list[str]) -> str:
+    """What `ps` and `inspect` read of a container in the foreground."""
+    from coso import quickjson
+    from coso.times import now
+
+    return quickjson.dumps(
+        {
+            "created": now(),
+            "name": given.last("name"),
+            "image": source.name,
+            "imageId": source.id,
+            "manifest": source.manifest,
+            "options": given.options,
+            "args": args,
+            "settings": source.settings or {},
+            "mounts": [{name: getattr(wish, name) for name in Wish.__slots__} for wish in wanted],  # type: ignore[attr-defined]
+            "anonymous": anonymous,
+        }
+    )
+
+
+def joined_namespaces(given: Words) -> tuple[Joined, ...]:
+    """The namespaces of other containers that --network, --pid and --ipc ask for; raises CosoError."""
+    found: dict[str, str] = {}
+    for option, file in NAMESPACES.items():
+        kind, colon, name = given.last(option).partition(":")
+        if kind == "container" and colon:
+            from coso.runtime.running import find
+
+            pid = find(name).pid
+            found[option] = f"/proc/{pid}/ns/{file}"
+            if option != "network":
+                # Its processes and its IPC belong to its user namespace; in another there is no right over them.
+                found["user"] = f"/proc/{pid}/ns/user"
+    return tuple(Joined(kind, path) for kind, path in found.items())
