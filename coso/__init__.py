@@ -1,20 +1,49 @@
 """coso: Containerization Oriented Standard Operations.
 
-Containers without a daemon: `coso.run(spec)` runs one to its end.  Names are
-imported when they are used, so that the command line pays for none of them.
+Containers without a daemon, from Python:
+
+    import coso
+
+    print(coso.run("alpine", ["echo", "hi"]).stdout)
+    with coso.container("alpine", "nc -lk -p 80 -e date", network="web") as c:
+        c.wait_for(port=80)
+
+Names are imported when they are used, so that the command line pays for none of them.
 """
 
 # No `from __future__`, as in coso.bundle: a start would search the disk for it.
 __version__ = "0.1.0"
-__all__ = ["CosoError", "Spec", "__version__", "run"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from coso.errors import CosoError
-    from coso.runtime.start import run
-    from coso.spec import Spec
+    from coso.api.client import Starter
+    from coso.api.container import Completed, Container, container, find, run
+    from coso.api.words import Options
+    from coso.errors import CommandFailedError, CosoError, MissingError, TimeoutExpiredError, UsageError
 
-_WHERE = {"CosoError": "coso.errors", "Spec": "coso.spec", "run": "coso.runtime.start"}
+__all__ = [
+    "CommandFailedError",
+    "Completed",
+    "Container",
+    "CosoError",
+    "MissingError",
+    "Options",
+    "Starter",
+    "TimeoutExpiredError",
+    "UsageError",
+    "__version__",
+    "container",
+    "find",
+    "run",
+]
+_WHERE = {
+    "Starter": "coso.api.client",
+    "Options": "coso.api.words",
+    **dict.fromkeys(("Completed", "Container", "container", "find", "run"), "coso.api.container"),
+    **dict.fromkeys(
+        ("CommandFailedError", "CosoError", "MissingError", "TimeoutExpiredError", "UsageError"), "coso.errors"
+    ),
+}
 
 
 def __getattr__(name: str) -> object:
@@ -23,3 +52,7 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     return getattr(import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -13,6 +13,8 @@
     ├── StartError                   a step of the start failed: container, step, cause
     │   ├── CommandNotFoundError     exit status 127
     │   └── CommandNotExecutableError  exit status 126
+    ├── CommandFailedError           a command that was to succeed did not
+    ├── TimeoutExpiredError          something took longer than it was given
     ├── NetworkError                 the network helper, or cosonet itself
     └── ProvisionError               host set-up
         ├── ReleaseError             no such Alpine branch or version
@@ -86,6 +88,20 @@ class LimitError(CosoError):
 
 class UnsupportedError(CosoError):
     """Another runtime, as checks drive it, has no way to grant an option."""
+
+
+class CommandFailedError(CosoError):
+    """A command in a container that was to succeed did not; `status`, `stdout` and `stderr` are what came of it."""
+
+    def __init__(self, message: str, *, status: int = 0, stdout: str = "", stderr: str = "", cause: str = "") -> None:
+        super().__init__(message, cause=cause)
+        self.status = status
+        self.stdout = stdout
+        self.stderr = stderr
+
+
+class TimeoutExpiredError(CosoError):
+    """Something took longer than it was given."""
 
 
 class NetworkError(CosoError):

@@ -191,6 +191,24 @@ def put(one: Record, path: str, data: bytes, mode: int, owner: tuple[int, int]) 
     merged.inside(act)
 
 
+def get(one: Record, path: str, out: int) -> None:
+    """Write what a file of a container holds to a descriptor. Raises CosoError."""
+
+    def act() -> None:
+        root = merged.enter(one)
+        try:
+            fd = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK)
+        except CosoError:
+            raise CosoError(f"{path}: {MISSING}") from None
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise CosoError(f"{path} in the container is no file")
+        while data := os.read(fd, 1 << 20):
+            while data:
+                data = data[os.write(out, data) :]
+
+    merged.inside(act)
+
+
 def put_file(one: Record, path: str, source: str) -> None:
     """Write what is in a file of the host into a container, with its mode. Raises CosoError."""
     with open(source, "rb") as file:

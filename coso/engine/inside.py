@@ -7,12 +7,16 @@ from coso.errors import CosoError
 from coso.kernel.process import is_limited
 from coso.oci import execute as oci
 from coso.oci.store import State
+from coso.runtime.supervise import supervise
 from coso.spec import User
 from coso.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from coso.engine.record import Record
+    from coso.runtime.container import Container
     from coso.spec import Process, Spec
 
 
@@ -78,7 +82,9 @@ def process_of(
     )
 
 
-def execute(one: Record, spec: Spec, process: Process, *, detach: bool) -> int:
+def execute(
+    one: Record, spec: Spec, process: Process, *, detach: bool, stay: Callable[[Container], int] = supervise
+) -> int:
     """Run a process in a container; its exit status, or 0 at once with `detach`. Raises CosoError."""
     if is_limited():
         spec = replace(spec, limited=True)
@@ -90,4 +96,4 @@ def execute(one: Record, spec: Spec, process: Process, *, detach: bool) -> int:
 
         sys.stderr.write(f"coso: {text}\n")
 
-    return oci.run_inside(state_of(one), spec, process, oci.ExecWishes(detach=detach), warn)
+    return oci.run_inside(state_of(one), spec, process, oci.ExecWishes(detach=detach), warn, stay)

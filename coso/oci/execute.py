@@ -65,8 +65,15 @@ def execute(place: Place, spec: Spec, wanted: Process, wishes: ExecWishes, warn:
     return run_inside(state, spec, wanted, wishes, warn)
 
 
-def run_inside(state: State, spec: Spec, wanted: Process, wishes: ExecWishes, warn: Callable[[str], None]) -> int:
-    """As `execute`, in a container that is known to run. Raises CosoError."""
+def run_inside(
+    state: State,
+    spec: Spec,
+    wanted: Process,
+    wishes: ExecWishes,
+    warn: Callable[[str], None],
+    stay: Callable[[Container], int] = supervise,
+) -> int:
+    """As `execute`, in a container that is known to run; `stay` waits for the process. Raises CosoError."""
     if wishes.detach or wishes.console_socket:
         check_console(wanted.terminal, wishes.console_socket)
     take_over()
@@ -93,7 +100,7 @@ def run_inside(state: State, spec: Spec, wanted: Process, wishes: ExecWishes, wa
         raise
     if wishes.detach:
         return 0
-    return supervise(container)
+    return stay(container)
 
 
 def _give_up(container: Container) -> None:

@@ -1,0 +1,1 @@
+"""coso from Python: containers of the calling process, started by a small process beside it."""

@@ -1,0 +1,205 @@
+"""What children of the starter do: run a container, run a command in one, carry files; each answers one request.
+
+A request and its answers are lines of JSON on a stream: `start` says that the
+command runs, `end` its exit status, `error` what went wrong.  When the other
+side closes the stream early, nobody wants the command any more.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from _socket import SHUT_WR, socket
+from time import perf_counter_ns
+
+from coso import quickjson
+from coso.errors import CosoError, MissingError
+from coso.flags import Words
+from coso.kernel.process import pidfd_send_signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from coso.images.source import Source
+    from coso.runtime.container import Container
+
+    Json = dict[str, Any]
+
+SIGKILL = 9
+PIECE = 1 << 16
+
+
+class Conversation:
+    """The stream to whoever asks."""
+
+    def __init__(self, fd: int) -> None:
+        self._end = socket(fileno=fd)
+        self._read = b""
+        self.fd = fd
+
+    def line(self) -> Json | None:
+        """The next line; None at the end, and for one that is cut short."""
+        while b"\n" not in self._read:
+            try:
+                data = self._end.recv(PIECE)
+            except OSError:
+                data = b""
+            if not data:
+                return None
+            self._read += data
+        line, _, self._read = self._read.partition(b"\n")
+        return dict(quickjson.loads(line.decode()))
+
+    def say(self, **what: object) -> None:
+        """Answer; that nobody listens is no error."""
+        try:
+            self._end.sendall(quickjson.dumps(what).encode() + b"\n")
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        """There will be no more answers; what is done from here on nobody waits for."""
+        try:
+            self._end.shutdown(SHUT_WR)
+        except OSError:
+            pass
+
+
+def main(fds: list[int], others: tuple[int, ...]) -> NoReturn:
+    """Answer one request, whose descriptors are the stream and, where the command has them, its standard streams."""
+    status = 1
+    try:
+        for fd in others:
+            os.close(fd)
+        conversation = Conversation(fds[0])
+        for number, fd in enumerate(fds[1:4]):
+            os.dup2(fd, number)
+            os.close(fd)
+        request = conversation.line()
+        if request:
+            _answer(conversation, request)
+            status = 0
+    finally:
+        os._exit(status)
+
+
+def _answer(conversation: Conversation, request: Json) -> None:
+    try:
+        ACTS[request["act"]](conversation, request)
+    except CosoError as error:
+        conversation.say(error=said(error))
+    except Exception as error:
+        conversation.say(error=said(CosoError(f"{type(error).__name__}: {error}", cause="a fault of coso")))
+
+
+def said(error: CosoError) -> Json:
+    """An error as it is told to another process."""
+    kept = {name: content for name, content in vars(error).items() if isinstance(content, (str, int))}
+    return {"kind": type(error).__name__, "message": error.message, "about": kept}
+
+
+def _run(conversation: Conversation, request: Json) -> None:
+    """A container that lives as long as somebody listens."""
+    from coso.engine.front import in_front
+    from coso.images import blobs
+
+    begun = perf_counter_ns()
+    given = Words(request["options"], ())
+    path = given.last("rootfs")
+    claim = -1 if path else blobs.locked("use", shared=True)
+    source = _source(request, path)
+
+    def stay(container: Container) -> int:
+        conversation.say(start={"id": container.id, "pid": container.pid, "ms": _since(begun)})
+        status = _wait(conversation, container)
+        killed = status == 128 + SIGKILL and _was_out_of_memory(container)
+        conversation.say(end={"status": status, "oom": killed, "ms": _since(begun)})
+        return status
+
+    in_front(given, source, tuple(request["command"]), claim, on_terminal=False, stay=stay)
+
+
+def _since(begun: int) -> float:
+    return (perf_counter_ns() - begun) / 1e6
+
+
+def _source(request: Json, path: str) -> Source:
+    from coso.images import source
+
+    if path:
+        return source.of_rootfs(path)
+
+    def fetch(name: str) -> None:
+        raise MissingError(f"there is no image {name!r} here", hint=f"coso.pull({name!r})")
+
+    return source.resolve(request["image"], fetch, pull="missing")
+
+
+def _wait(conversation: Conversation, container: Container) -> int:
+    """Wait for the end of a command; pass on signals that are asked for, and kill it when nobody listens any more."""
+    from coso.runtime.pid import exit_status
+
+    poll = select.poll()
+    poll.register(container.pidfd, select.POLLIN)
+    poll.register(conversation.fd, select.POLLIN)
+    while True:
+        ready = {fd for fd, _ in poll.poll()}
+        if container.pidfd in ready:
+            return exit_status(os.waitpid(container.pid, 0)[1])
+        word = conversation.line()
+        pidfd_send_signal(container.pidfd, int(word["signal"]) if word else SIGKILL)
+        if word is None:
+            poll.unregister(conversation.fd)
+
+
+def _was_out_of_memory(container: Container) -> bool:
+    from coso import cgroups
+
+    return bool(container.spec.resources.memory.limit) and bool(cgroups.out_of_memory_kills(container.cgroup))
+
+
+def _exec(conversation: Conversation, request: Json) -> None:
+    """A command in a container that runs."""
+    from coso.engine import inside, record
+
+    begun = perf_counter_ns()
+    one = record.find(request["container"])
+    spec = inside.spec_of(one)
+    wanted = inside.process_of(
+        spec,
+        tuple(request["command"]),
+        variables=request["env"],
+        user=request["user"],
+        directory=request["workdir"],
+        privileged=request["privileged"],
+    )
+
+    def stay(container: Container) -> int:
+        conversation.say(start={"id": one.id, "pid": container.pid, "ms": _since(begun)})
+        status = _wait(conversation, container)
+        conversation.say(end={"status": status, "oom": False, "ms": _since(begun)})
+        return status
+
+    inside.execute(one, spec, wanted, detach=False, stay=stay)
+
+
+def _put(conversation: Conversation, request: Json) -> None:
+    """Write what standard input holds into a file of a container."""
+    from coso.engine import files, record
+
+    with open(0, "rb", closefd=False) as source:
+        data = source.read()
+    files.put(record.find(request["container"]), request["path"], data, request["mode"], tuple(request["owner"]))
+    conversation.say(end={"status": 0})
+
+
+def _get(conversation: Conversation, request: Json) -> None:
+    """Write a file of a container to standard output."""
+    from coso.engine import files, record
+
+    files.get(record.find(request["container"]), request["path"], 1)
+    conversation.say(end={"status": 0})
+
+
+ACTS = {"run": _run, "exec": _exec, "put": _put, "get": _get}
