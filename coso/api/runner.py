@@ -1,4 +1,4 @@
-"""What children of the starter do: run a container, run a command in one, carry files; each answers one request.
+"""What workers of the starter do: run a container, run a command in one, carry files; each answers one request.
 
 A request and its answers are lines of JSON on a stream: `start` says that the
 command runs, `end` its exit status, `error` what went wrong.  When the other
@@ -7,19 +7,22 @@ side closes the stream early, nobody wants the command any more.
 
 from __future__ import annotations
 
+import _signal
 import os
 import select
-from _socket import SHUT_WR, socket
+from _socket import MSG_CMSG_CLOEXEC, socket
+from _struct import pack, unpack
 from time import perf_counter_ns
 
 from coso import quickjson
+from coso.api.starter import BUSY, IDLE
 from coso.errors import CosoError, MissingError
 from coso.flags import Words
-from coso.kernel.process import pidfd_send_signal
+from coso.kernel.process import is_limited, pidfd_send_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any
 
     from coso.images.source import Source
     from coso.runtime.container import Container
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
 
 SIGKILL = 9
 PIECE = 1 << 16
+# Then it makes way for a fresh one.
+MOST_REQUESTS = 1000
+IDLE_MILLISECONDS = 5000
 
 
 class Conversation:
@@ -59,29 +65,57 @@ class Conversation:
             pass
 
     def close(self) -> None:
-        """There will be no more answers; what is done from here on nobody waits for."""
-        try:
-            self._end.shutdown(SHUT_WR)
-        except OSError:
-            pass
+        """There will be no more answers, and nothing is left of what was asked for."""
+        self._end.close()
 
 
-def main(fds: list[int], others: tuple[int, ...]) -> NoReturn:
-    """Answer one request, whose descriptors are the stream and, where the command has them, its standard streams."""
-    status = 1
-    try:
-        for fd in others:
+def main(requests: socket, tell: int) -> None:
+    """Answer requests, one after the other, until there are no more, or this process is not as it was."""
+    mine = requests.fileno()
+    for number in range(MOST_REQUESTS):
+        if number and not _is_asked(mine):
+            return
+        fds = _receive(requests)
+        if not fds:
+            return
+        os.write(tell, pack("=ci", BUSY, os.getpid()))
+        for to, fd in enumerate(fds[1:4]):
+            os.dup2(fd, to)
             os.close(fd)
         conversation = Conversation(fds[0])
-        for number, fd in enumerate(fds[1:4]):
-            os.dup2(fd, number)
-            os.close(fd)
         request = conversation.line()
         if request:
             _answer(conversation, request)
-            status = 0
-    finally:
-        os._exit(status)
+        conversation.close()
+        _quiet()
+        if is_limited() or number == MOST_REQUESTS - 1:
+            return
+        os.write(tell, pack("=ci", IDLE, os.getpid()))
+
+
+def _is_asked(requests: int) -> bool:
+    """Whether a request comes while this worker is still warm."""
+    poll = select.poll()
+    poll.register(requests, select.POLLIN)
+    return bool(poll.poll(IDLE_MILLISECONDS))
+
+
+def _receive(requests: socket) -> list[int]:
+    """The descriptors of a request: the stream and, where the command has them, its standard streams."""
+    try:
+        _, rights, _, _ = requests.recvmsg(1, 256, MSG_CMSG_CLOEXEC)
+    except OSError:
+        return []
+    return [fd for _, _, packed in rights for fd in unpack(f"{len(packed) // 4}i", packed)]
+
+
+def _quiet() -> None:
+    """Have nothing of the last request: no streams, no signals, no directory."""
+    null = os.open("/dev/null", os.O_RDWR)
+    for fd in (0, 1):
+        os.dup2(null, fd)
+    os.close(null)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, set())
 
 
 def _answer(conversation: Conversation, request: Json) -> None:

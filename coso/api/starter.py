@@ -1,8 +1,8 @@
 """The process that starts containers for another one, and nothing else: small, without threads, all modules loaded.
 
 It is executed anew, not forked, so it is as small beside a program of a
-gigabyte and fifty threads as beside an empty one.  Each request has a process
-of its own forked from it.  It ends with the process it works for, which is
+gigabyte and fifty threads as beside an empty one.  Requests are answered by
+workers that are forked from it.  It ends with the process it works for, which is
 seen by the end of the conversation and by a pidfd: whatever that process has
 forked may have the conversation open too.
 """
@@ -13,8 +13,8 @@ import _signal
 import gc
 import os
 import select
-from _socket import MSG_CMSG_CLOEXEC, socket
-from _struct import unpack
+from _socket import socket
+from _struct import calcsize, unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 NAME = "coso-starter"
 MOST_DESCRIPTORS = 1 << 16
+# Workers that wait for the next request at any time.
+SPARE = 2
+BUSY, IDLE = b"b", b"i"
+RECORD = calcsize("=ci")
 LOADED = (
     "resource coso.api.runner coso.cgroups.files coso.cgroups.members coso.cgroups.v1 coso.cgroups.v2 "
     "coso.engine.files coso.engine.front coso.engine.inside coso.engine.record coso.engine.volumes coso.images.source "
@@ -60,43 +64,59 @@ def _detach(kept: int) -> None:
     _signal.signal(_signal.SIGPIPE, _signal.SIG_IGN)
 
 
-def _serve(conversation: socket, pidfd: int) -> NoReturn:
-    """Fork a child for each request: a message with its descriptors."""
-    from coso.api import runner
+def _serve(conversation: socket, owner: int) -> NoReturn:
+    """See to it that there is always a worker who waits for the next request.
 
-    conversation.sendmsg([b"ready"])
+    All of them wait at the same socket, and the kernel gives each request to
+    one. Through a pipe they say when they begin and when they are idle again.
+    """
+    news, tell = os.pipe2(os.O_CLOEXEC)
     poll = select.poll()
-    poll.register(conversation.fileno(), select.POLLIN)
-    poll.register(pidfd, select.POLLIN)
+    poll.register(news, select.POLLIN)
+    poll.register(owner, select.POLLIN)
+    # The end of the conversation is seen without taking part in it.
+    poll.register(conversation.fileno(), 0)
+    idle: set[int] = set()
+    conversation.sendmsg([b"ready"])
     while True:
+        while len(idle) < SPARE:
+            idle.add(_worker(conversation, (news, owner), tell))
         ready = {fd for fd, _ in poll.poll()}
-        fds = _receive(conversation) if conversation.fileno() in ready else []
-        if pidfd in ready or not fds:
+        if ready - {news}:
             break
-        if os.fork() == 0:
-            runner.main(fds, (conversation.fileno(), pidfd))
-        for fd in fds:
-            os.close(fd)
-        _reap()
+        said = os.read(news, RECORD * 64)
+        for at in range(0, len(said), RECORD):
+            act, pid = unpack("=ci", said[at : at + RECORD])
+            idle.add(pid) if act == IDLE else idle.discard(pid)
+        _reap(idle)
     # Those who still take something back are waited for, so that the last to end is this process.
-    while _reap(wait=True):
+    conversation.close()
+    os.close(tell)
+    while _reap(set(), wait=True):
         pass
     os._exit(0)
 
 
-def _receive(conversation: socket) -> list[int]:
-    try:
-        _, rights, _, _ = conversation.recvmsg(1, 256, MSG_CMSG_CLOEXEC)
-    except OSError:
-        return []
-    return [fd for _, _, packed in rights for fd in unpack(f"{len(packed) // 4}i", packed)]
+def _worker(conversation: socket, others: tuple[int, ...], tell: int) -> int:
+    """Fork a process that answers requests; its number."""
+    from coso.api import runner
+
+    pid = os.fork()
+    if pid == 0:
+        try:
+            for fd in others:
+                os.close(fd)
+            runner.main(conversation, tell)
+        finally:
+            os._exit(1)
+    return pid
 
 
-def _reap(*, wait: bool = False) -> bool:
-    """Take notice of children that have ended; whether there are others."""
+def _reap(idle: set[int], *, wait: bool = False) -> bool:
+    """Take notice of workers that have ended; whether there are others."""
     try:
-        while os.waitpid(-1, 0 if wait else os.WNOHANG)[0]:
-            pass
+        while pid := os.waitpid(-1, 0 if wait else os.WNOHANG)[0]:
+            idle.discard(pid)
         return True
     except ChildProcessError:
         return False
