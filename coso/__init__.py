@@ -16,29 +16,45 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from coso.api import aio
     from coso.api.client import Starter
+    from coso.api.compose import Compose, compose
     from coso.api.container import Completed, Container, container, find, run
+    from coso.api.image import Image, build_image, image, pull_image
+    from coso.api.network import Network, network
     from coso.api.words import Options
     from coso.errors import CommandFailedError, CosoError, MissingError, TimeoutExpiredError, UsageError
 
 __all__ = [
     "CommandFailedError",
     "Completed",
+    "Compose",
     "Container",
     "CosoError",
+    "Image",
     "MissingError",
+    "Network",
     "Options",
     "Starter",
     "TimeoutExpiredError",
     "UsageError",
     "__version__",
+    "aio",
+    "build_image",
+    "compose",
     "container",
     "find",
+    "image",
+    "network",
+    "pull_image",
     "run",
 ]
 _WHERE = {
     "Starter": "coso.api.client",
     "Options": "coso.api.words",
+    **dict.fromkeys(("Compose", "compose"), "coso.api.compose"),
+    **dict.fromkeys(("Image", "build_image", "image", "pull_image"), "coso.api.image"),
+    **dict.fromkeys(("Network", "network"), "coso.api.network"),
     **dict.fromkeys(("Completed", "Container", "container", "find", "run"), "coso.api.container"),
     **dict.fromkeys(
         ("CommandFailedError", "CosoError", "MissingError", "TimeoutExpiredError", "UsageError"), "coso.errors"
@@ -47,10 +63,12 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'coso' has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "aio":
+        return import_module("coso.api.aio")
+    if name not in _WHERE:
+        raise AttributeError(f"module 'coso' has no attribute {name!r}")
     return getattr(import_module(_WHERE[name]), name)
 
 

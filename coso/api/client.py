@@ -12,7 +12,7 @@ from time import monotonic
 
 from coso import errors, quickjson
 from coso.api import starter
-from coso.errors import CosoError, TimeoutExpiredError
+from coso.errors import CosoError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,6 +116,10 @@ class Talk:
             raise error_from(answer["error"])
         return dict(answer[kind])
 
+    def fileno(self) -> int:
+        """What becomes readable when there is an answer."""
+        return int(self._end.fileno())
+
     def signal(self, number: int) -> None:
         """Have a signal sent to the command."""
         try:
@@ -159,8 +163,3 @@ def of_this_process() -> Starter:
             _starters.clear()
             mine = _starters[os.getpid()] = Starter()
         return mine
-
-
-def timeout_expired(what: str, seconds: float) -> TimeoutExpiredError:
-    """The error for something that took too long."""
-    return TimeoutExpiredError(f"{what} took longer than {seconds:g} seconds")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from coso.api.client import Starter, Talk
     from coso.engine.record import Record
+
+    Json = dict[str, Any]
+    Request = dict[str, Any]
 
 Command = Sequence[str] | str
 SIGTERM, SIGKILL = 15, 9
@@ -93,30 +96,44 @@ def run(
     CommandFailedError. Options are those of `coso run` (`Options`). Raises
     CosoError when the container cannot be started.
     """
-    request = {"act": "run", "image": image, "command": words(command), "options": words_of(options)}
-    return _complete(request, input, timeout, starter).check() if check else _complete(request, input, timeout, starter)
+    done = complete(run_request(image, command, options, reads=input is not None), input, timeout, starter)
+    return done.check() if check else done
 
 
-def _complete(
-    request: dict[str, Any], given: bytes | str | None, timeout: float | None, starter: Starter | None
-) -> Completed:
-    """Have something done, and wait for its end."""
-    with _Files(given) as files:
+def run_request(image: str, command: Command, options: Mapping[str, object], *, reads: bool = False) -> Request:
+    """What the starter is asked for a container; with `reads` its command reads standard input."""
+    said = words_of(options) | ({"interactive": ["true"]} if reads else {})
+    return {"act": "run", "image": image, "command": words(command), "options": said}
+
+
+def complete(request: Request, given: bytes | str | None, timeout: float | None, starter: Starter | None) -> Completed:
+    """Have something done, and wait for its end. Raises CosoError."""
+    with Files(given) as files:
         talk = (starter or client.of_this_process()).ask(request, files.streams)
         try:
             start = talk.hear("start", timeout)
             end = talk.hear("end", timeout) if start else None
-            if start is None or end is None:
-                raise client.timeout_expired(" ".join(request["command"]) or request.get("image", ""), timeout or 0)
         finally:
             talk.close()
-        out, err = files.said()
-    return Completed(
-        request["command"], end["status"], out, err, round(start["ms"], 3), round(end["ms"], 3), bool(end["oom"])
-    )
+        if start is None or end is None:
+            raise timed_out(request, timeout)
+        return completed(request, files, start, end)
 
 
-class _Files:
+def completed(request: Request, files: Files, start: Json, end: Json) -> Completed:
+    """What came of a request."""
+    out, err = files.said()
+    started, ms = round(start["ms"], 3), round(end["ms"], 3)
+    return Completed(tuple(request["command"]), end["status"], out, err, started, ms, bool(end["oom"]))
+
+
+def timed_out(request: Request, seconds: float | None) -> TimeoutExpiredError:
+    """The error for something that took too long."""
+    what = " ".join(request["command"]) or request.get("image", "")
+    return TimeoutExpiredError(f"{what!r} took longer than {seconds:g} seconds")
+
+
+class Files:
     """Standard streams in memory: a command that says much waits for nobody, and no thread is needed to read it."""
 
     def __init__(self, given: bytes | str | None) -> None:
@@ -231,7 +248,7 @@ class Container:
         self,
         command: Command,
         *,
-        env: dict[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
         user: str | int = "",
         workdir: str = "",
         privileged: bool = False,
@@ -240,10 +257,31 @@ class Container:
         check: bool = False,
     ) -> Completed:
         """Run a command inside; else as `coso.run`. Raises CosoError."""
-        request: dict[str, Any] = {"act": "exec", "container": self.id, "command": words(command), "env": env or {}}
-        request |= {"user": str(user), "workdir": workdir, "privileged": privileged}
-        done = _complete(request, input, timeout, self._starter)
+        request = self.exec_request(command, env, user, workdir, privileged, reads=input is not None)
+        done = complete(request, input, timeout, self._starter)
         return done.check() if check else done
+
+    def exec_request(
+        self,
+        command: Command,
+        env: Mapping[str, str] | None,
+        user: str | int,
+        workdir: str,
+        privileged: bool,
+        *,
+        reads: bool,
+    ) -> Request:
+        """What the starter is asked for a command inside."""
+        return {
+            "act": "exec",
+            "container": self.id,
+            "command": words(command),
+            "env": dict(env or {}),
+            "user": str(user),
+            "workdir": workdir,
+            "privileged": privileged,
+            "reads": reads,
+        }
 
     def logs(self) -> str:
         """What it has said so far, output and errors as they came."""
@@ -267,7 +305,7 @@ class Container:
         return self._carry({"act": "get", "container": self.id, "path": path}, None)
 
     def _carry(self, request: dict[str, Any], data: bytes | str | None) -> bytes:
-        with _Files(data) as files:
+        with Files(data) as files:
             talk = (self._starter or client.of_this_process()).ask(request, files.streams)
             try:
                 talk.hear("end")
@@ -285,7 +323,7 @@ class Container:
             if self._end is None and self._talk is not None:
                 self._end = self._talk.hear("end", timeout)
             if self._end is None:
-                raise client.timeout_expired(f"the container {self.id}", timeout or 0)
+                raise TimeoutExpiredError(f"the container {self.id} runs on after {timeout:g} seconds")
             return int(self._end["status"])
 
     def wait_for(
@@ -362,7 +400,7 @@ def container(
 
     Without a command it is the image's. Other things are as with `coso.run`.
     """
-    request = {"act": "run", "image": image, "command": words(command), "options": words_of(options)}
+    request = run_request(image, command, options)
     log = memory("log")
     null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
     try:

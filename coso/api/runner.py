@@ -19,6 +19,7 @@ from coso.api.starter import BUSY, IDLE
 from coso.errors import CosoError, MissingError
 from coso.flags import Words
 from coso.kernel.process import is_limited, pidfd_send_signal
+from coso.value import replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ SIGKILL = 9
 PIECE = 1 << 16
 # Then it makes way for a fresh one.
 MOST_REQUESTS = 1000
+# After these it is as it was before.
+LASTING = ("run", "exec")
 IDLE_MILLISECONDS = 5000
 
 
@@ -88,7 +91,7 @@ def main(requests: socket, tell: int) -> None:
             _answer(conversation, request)
         conversation.close()
         _quiet()
-        if is_limited() or number == MOST_REQUESTS - 1:
+        if is_limited() or number == MOST_REQUESTS - 1 or (request and request["act"] not in LASTING):
             return
         os.write(tell, pack("=ci", IDLE, os.getpid()))
 
@@ -165,7 +168,7 @@ def _source(request: Json, path: str) -> Source:
         return source.of_rootfs(path)
 
     def fetch(name: str) -> None:
-        raise MissingError(f"there is no image {name!r} here", hint=f"coso.pull({name!r})")
+        raise MissingError(f"there is no image {name!r} here", hint=f"coso.pull_image({name!r})")
 
     return source.resolve(request["image"], fetch, pull="missing")
 
@@ -208,6 +211,7 @@ def _exec(conversation: Conversation, request: Json) -> None:
         directory=request["workdir"],
         privileged=request["privileged"],
     )
+    wanted = replace(wanted, interactive=bool(request["reads"]))
 
     def stay(container: Container) -> int:
         conversation.say(start={"id": one.id, "pid": container.pid, "ms": _since(begun)})
@@ -236,4 +240,20 @@ def _get(conversation: Conversation, request: Json) -> None:
     conversation.say(end={"status": 0})
 
 
-ACTS = {"run": _run, "exec": _exec, "put": _put, "get": _get}
+def _command(conversation: Conversation, request: Json) -> None:
+    """A command line of coso. It may leave this process as it pleases: it is the last request of this worker."""
+    import sys
+
+    os.chdir(request["directory"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    from coso.cli.main import main as carry_out
+
+    begun = perf_counter_ns()
+    conversation.say(start={"id": "", "pid": os.getpid(), "ms": 0.0})
+    status = carry_out(list(request["command"]))
+    sys.stdout.flush()
+    conversation.say(end={"status": status, "oom": False, "ms": _since(begun)})
+
+
+ACTS = {"command": _command, "run": _run, "exec": _exec, "put": _put, "get": _get}
