@@ -7,7 +7,7 @@ from coso.flags import Words
 from coso.runtime.start import run
 from coso.runtime.supervise import supervise
 from coso.spec import Joined
-from coso.spec.build import spec_from
+from coso.spec.build import labels, spec_from
 from coso.spec.mounts import Wish
 
 TYPE_CHECKING = False
@@ -68,7 +68,7 @@ def in_front(
         from coso.runtime.protect import protect_interpreter
 
         protect_interpreter()
-    about = _about(given, source, spec.process.args, wanted or [], anonymous)
+    about = _about(given, source, command, spec.process.args, wanted or [], anonymous)
     try:
         claims = tuple(fd for fd in (claim, using) if fd >= 0)
         return run(spec, explain=explain, about=about, claims=claims, stay=stay)
@@ -88,7 +88,14 @@ def _ports(given: Words, source: Source) -> dict[str, list[str]]:
     return {"publish": published(given, source.settings or {})}
 
 
-def _about(given: Words, source: Source, args: tuple[str, ...], wanted: list[Wish], anonymous: list[str]) -> str:
+def _about(
+    given: Words,
+    source: Source,
+    command: tuple[str, ...],
+    args: tuple[str, ...],
+    wanted: list[Wish],
+    anonymous: list[str],
+) -> str:
     """What `ps` and `inspect` read of a container in the foreground."""
     from coso import quickjson
     from coso.times import now
@@ -101,6 +108,8 @@ def _about(given: Words, source: Source, args: tuple[str, ...], wanted: list[Wis
             "imageId": source.id,
             "manifest": source.manifest,
             "options": given.options,
+            "labels": labels(given),
+            "command": command,
             "args": args,
             "settings": source.settings or {},
             "mounts": [{name: getattr(wish, name) for name in Wish.__slots__} for wish in wanted],  # type: ignore[attr-defined]

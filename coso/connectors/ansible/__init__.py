@@ -1,0 +1,1 @@
+"""Ansible's connection plugin `coso`: `ANSIBLE_CONNECTION_PLUGINS=$(python -m coso.connectors.ansible)`."""
