@@ -53,7 +53,7 @@ async def _complete(
         except TimeoutError:
             raise plain.timed_out(request, seconds) from None
         finally:
-            talk.close()
+            begun.leave(talk)
         return plain.completed(request, files, start, end)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import sys
@@ -34,6 +35,9 @@ class Starter:
         ours, theirs = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
         self.owner = os.getpid()
         self._end: socket = ours
+        # Conversations about what has ended, and is being taken back.
+        self._ending: list[Talk] = []
+        self._lock = threading.Lock()
         try:
             self._pid = _begin(theirs.fileno())
         finally:
@@ -57,12 +61,29 @@ class Starter:
         ours.sendall(quickjson.dumps(request).encode() + b"\n")
         return Talk(ours)
 
+    def leave(self, talk: Talk) -> None:
+        """Wait no longer for something: kill what runs, and let it be taken back meanwhile."""
+        talk.signal(SIGKILL)
+        with self._lock:
+            self._ending = [other for other in self._ending if not other.is_over()]
+            self._ending.append(talk)
+
+    def settle(self) -> None:
+        """Wait until all is taken back of what has ended: names, addresses, layers of images."""
+        with self._lock:
+            ending, self._ending = self._ending, []
+        for talk in ending:
+            talk.wait_until_gone()
+
     def close(self) -> None:
         """Have it end, with all its containers, and wait until what they had is taken back."""
         if self._end.fileno() >= 0:
             self._end.close()
             if self.owner == os.getpid():
                 os.waitpid(self._pid, 0)
+        for talk in self._ending:
+            talk.close()
+        self._ending.clear()
 
     def __enter__(self) -> Starter:
         return self
@@ -135,6 +156,21 @@ class Talk:
                 pass
         except OSError:
             pass
+        self.close()
+
+    def is_over(self) -> bool:
+        """Whether that is so already."""
+        poll = select.poll()
+        poll.register(self._end.fileno(), select.POLLIN)
+        while poll.poll(0):
+            try:
+                if self._end.recv(PIECE):
+                    continue
+            except OSError:
+                pass
+            self.close()
+            return True
+        return False
 
     def close(self) -> None:
         """Say that nobody listens any more: what still runs is killed."""
@@ -162,4 +198,13 @@ def of_this_process() -> Starter:
                 other.close()
             _starters.clear()
             mine = _starters[os.getpid()] = Starter()
+            # Without this it would end as well; but who looks right after this process would find remains.
+            atexit.register(mine.close)
         return mine
+
+
+def settle() -> None:
+    """As Starter.settle, of this process's own, where it has one."""
+    mine = _starters.get(os.getpid())
+    if mine:
+        mine.settle()

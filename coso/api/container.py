@@ -109,12 +109,14 @@ def run_request(image: str, command: Command, options: Mapping[str, object], *, 
 def complete(request: Request, given: bytes | str | None, timeout: float | None, starter: Starter | None) -> Completed:
     """Have something done, and wait for its end. Raises CosoError."""
     with Files(given) as files:
-        talk = (starter or client.of_this_process()).ask(request, files.streams)
+        starter = starter or client.of_this_process()
+        talk = starter.ask(request, files.streams)
         try:
             start = talk.hear("start", timeout)
             end = talk.hear("end", timeout) if start else None
         finally:
-            talk.close()
+            # Nobody waits until it is taken back, unless its name may be asked for again.
+            talk.wait_until_gone() if "name" in request.get("options", {}) else starter.leave(talk)
         if start is None or end is None:
             raise timed_out(request, timeout)
         return completed(request, files, start, end)
@@ -382,7 +384,6 @@ class Container:
         if talk:
             talk.signal(SIGKILL)
             talk.wait_until_gone()
-            talk.close()
             os.close(self._log)
             self._log = -1
 

@@ -53,8 +53,10 @@ class Network:
 
     def remove(self) -> None:
         """Remove it; raises CosoError while containers are on it."""
+        from coso.api import client
         from cosonet import manage
 
+        client.settle()
         manage.remove(self.name)
 
     def __enter__(self) -> Self:

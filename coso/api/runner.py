@@ -42,10 +42,12 @@ IDLE_MILLISECONDS = 5000
 class Conversation:
     """The stream to whoever asks."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, requests: int) -> None:
         self._end = socket(fileno=fd)
         self._read = b""
         self.fd = fd
+        # Whoever closes this wants nothing at all any more.
+        self.requests = requests
 
     def line(self) -> Json | None:
         """The next line; None at the end, and for one that is cut short."""
@@ -85,7 +87,7 @@ def main(requests: socket, tell: int) -> None:
         for to, fd in enumerate(fds[1:4]):
             os.dup2(fd, to)
             os.close(fd)
-        conversation = Conversation(fds[0])
+        conversation = Conversation(fds[0], mine)
         request = conversation.line()
         if request:
             _answer(conversation, request)
@@ -180,14 +182,16 @@ def _wait(conversation: Conversation, container: Container) -> int:
     poll = select.poll()
     poll.register(container.pidfd, select.POLLIN)
     poll.register(conversation.fd, select.POLLIN)
+    poll.register(conversation.requests, 0)
     while True:
         ready = {fd for fd, _ in poll.poll()}
         if container.pidfd in ready:
             return exit_status(os.waitpid(container.pid, 0)[1])
-        word = conversation.line()
+        word = conversation.line() if conversation.requests not in ready else None
         pidfd_send_signal(container.pidfd, int(word["signal"]) if word else SIGKILL)
         if word is None:
             poll.unregister(conversation.fd)
+            poll.unregister(conversation.requests)
 
 
 def _was_out_of_memory(container: Container) -> bool:

@@ -8,6 +8,7 @@ import sys
 from coso.cli.options import OPTIONS
 from coso.cli.sources import source_and_command
 from coso.engine.front import in_front
+from coso.errors import UsageError
 from coso.flags import HELP as HELP_OPTION
 from coso.flags import Words, parse, usage
 from coso.images import blobs
@@ -30,6 +31,8 @@ that name; `host` is this machine's own tree, read-only; `scratch` is empty. Wit
 shell in the default rootfs. One dash or two, both work.
 
 """
+# What only a container that is kept can be asked for.
+KEPT = ("restart", "health-cmd", "detach-keys", "attach")
 
 
 def main(words: list[str]) -> int:
@@ -45,6 +48,12 @@ def main(words: list[str]) -> int:
         from coso.cli.create import run_kept
 
         return run_kept(given, source, command, claim if claim >= 0 else blobs.locked("use", shared=True))
+    for option in KEPT:
+        if option in given.options and given.last(option) not in ("no", ""):
+            raise UsageError(
+                f"--{option} takes a container that is kept or runs in the background",
+                hint="leave --rm out, or give --detach",
+            )
     explain = None
     if given.on("explain"):
         from coso.runtime.explain import explainer

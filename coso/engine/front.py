@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from coso.errors import UsageError
 from coso.flags import Words
 from coso.runtime.start import run
 from coso.runtime.supervise import supervise
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from coso.runtime.start import Explainer
 
 NAMESPACES = {"network": "net", "pid": "pid", "ipc": "ipc"}
-# What only a container that is kept can be asked for.
-KEPT = ("restart", "health-cmd", "detach-keys", "attach")
 
 
 def in_front(
@@ -37,12 +34,6 @@ def in_front(
 
     `claim` is the lock under which its image was found, -1 for none.
     """
-    for option in KEPT:
-        if option in given.options and given.last(option) not in ("no", ""):
-            raise UsageError(
-                f"--{option} takes a container that is kept or runs in the background",
-                hint="leave --rm out, or give --detach",
-            )
     given = Words({**given.options, **_ports(given, source)}, given.rest)
     joined = joined_namespaces(given)
     wanted, using = None, -1

@@ -13,7 +13,7 @@ import pytest
 
 from tests.integration.containers import conftest as containers
 
-alpine, c = containers.alpine, containers.c
+alpine, debian, c = containers.alpine, containers.debian, containers.c
 DATA = Path(__file__).parent
 ROOT = DATA.parents[2]
 # Variables of whoever calls, which both are to see.

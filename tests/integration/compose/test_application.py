@@ -14,11 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.compose.conftest import write
-from tests.integration.conftest import Completed, Coso, eventually, machines_network, what_is_left
-from tests.integration.containers.conftest import install, ok, remove_all
+from tests.integration.conftest import Completed, Coso, eventually, what_is_left
+from tests.integration.containers.conftest import DEBIAN, ok, remove_all
 
-PACKAGES = "nginx-light,redis-server,redis-tools,python3-minimal,python3-redis"
-BASE = "test/debian:12"
 PORT = 8096
 FILES = {
     "compose.yaml": f"""
@@ -35,7 +33,7 @@ services:
     labels: {{version: "${{VERSION:-1}}"}}
   worker:
     <<: *life
-    build: {{context: ./worker, args: {{BASE: "{BASE}"}}}}
+    build: {{context: ./worker, args: {{BASE: "{DEBIAN}"}}}}
     environment: {{STEP: "${{STEP:-1}}"}}
     volumes: ["pages:/pages"]
     depends_on: {{db: {{condition: service_healthy}}, prepare: {{condition: service_completed_successfully}}}}
@@ -50,7 +48,7 @@ services:
     networks: [back]
   db:
     <<: *life
-    build: {{context: ., dockerfile_inline: "FROM {BASE}\\nVOLUME /var/lib/redis\\n"}}
+    build: {{context: ., dockerfile_inline: "FROM {DEBIAN}\\nVOLUME /var/lib/redis\\n"}}
     image: shop-db
     command: redis-server --save '' --bind '*' --protected-mode no --dir /var/lib/redis
     healthcheck: {{test: redis-cli ping | grep PONG, interval: 200ms, retries: 50}}
@@ -61,11 +59,11 @@ secrets: {{word: {{file: ./word}}}}
 """,
     "word": "a secret\n",
     "web/Dockerfile": f"""
-FROM {BASE}
+FROM {DEBIAN}
 RUN ln -sf /dev/stderr /var/log/nginx/error.log && ln -sf /dev/stdout /var/log/nginx/access.log
 CMD ["nginx", "-g", "daemon off;"]
 """,
-    "worker/Dockerfile": 'ARG BASE\nFROM ${BASE}\nCOPY work.py /\nCMD ["python3", "/work.py"]\n',
+    "worker/Dockerfile": 'ARG BASE\nFROM ${DEBIAN}\nCOPY work.py /\nCMD ["python3", "/work.py"]\n',
     "worker/work.py": """
 import os, socket, time, redis
 word = open("/run/secrets/word").read().strip()
@@ -81,21 +79,6 @@ while True:
 """,
 }
 Compose = Callable[..., Completed]
-
-
-@pytest.fixture(scope="module")
-def debian(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An image with Debian's nginx, redis and Python."""
-    install(("mmdebstrap", "mmdebstrap"))
-    archive = tmp_path_factory.mktemp("debian") / "debian.tar"
-    with machines_network():
-        words = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={PACKAGES}", "bookworm"]
-        done = subprocess.run([*words, str(archive)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"Debian's packages cannot be had: {done.stderr[-200:]}")
-    subprocess.run([str(programs / "coso"), "import", str(archive), BASE], check=True, capture_output=True)
-    yield BASE
-    subprocess.run([str(programs / "coso"), "rmi", BASE], check=False, capture_output=True)
 
 
 @pytest.fixture

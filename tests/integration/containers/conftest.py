@@ -19,6 +19,8 @@ from tests.integration.engines import conftest as engines
 from tests.integration.engines.conftest import Place
 
 IMAGE = "test/alpine:3.20"
+DEBIAN = "test/debian:12"
+PACKAGES = "nginx-light,redis-server,redis-tools,python3-minimal,python3-redis"
 Peer = Callable[..., Completed]
 
 
@@ -29,6 +31,21 @@ def alpine(programs: Path, rootfs: Path) -> str:
     words = [str(programs / "coso"), "import", "-c", 'CMD ["/bin/sh"]', "-c", f"ENV PATH={defaults.PATH}", "-", IMAGE]
     subprocess.run(words, input=packed, check=True, capture_output=True)
     return IMAGE
+
+
+@pytest.fixture(scope="session")
+def debian(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An image with Debian's nginx, redis and Python."""
+    install(("mmdebstrap", "mmdebstrap"))
+    archive = tmp_path_factory.mktemp("debian") / "debian.tar"
+    with machines_network():
+        words = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={PACKAGES}", "bookworm"]
+        done = subprocess.run([*words, str(archive)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"Debian's packages cannot be had: {done.stderr[-200:]}")
+    subprocess.run([str(programs / "coso"), "import", str(archive), DEBIAN], check=True, capture_output=True)
+    yield DEBIAN
+    subprocess.run([str(programs / "coso"), "rmi", DEBIAN], check=False, capture_output=True)
 
 
 @pytest.fixture
