@@ -18,8 +18,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from coso.api import aio
     from coso.api.client import Starter
+    from coso.api.completed import Completed, run
     from coso.api.compose import Compose, compose
-    from coso.api.container import Completed, Container, container, find, run
+    from coso.api.container import Container, container, find
     from coso.api.image import Image, build_image, image, pull_image
     from coso.api.network import Network, network
     from coso.api.words import Options
@@ -50,12 +51,14 @@ __all__ = [
     "run",
 ]
 _WHERE = {
+    "aio": "coso.api.aio",
     "Starter": "coso.api.client",
     "Options": "coso.api.words",
     **dict.fromkeys(("Compose", "compose"), "coso.api.compose"),
     **dict.fromkeys(("Image", "build_image", "image", "pull_image"), "coso.api.image"),
     **dict.fromkeys(("Network", "network"), "coso.api.network"),
-    **dict.fromkeys(("Completed", "Container", "container", "find", "run"), "coso.api.container"),
+    **dict.fromkeys(("Completed", "run"), "coso.api.completed"),
+    **dict.fromkeys(("Container", "container", "find"), "coso.api.container"),
     **dict.fromkeys(
         ("CommandFailedError", "CosoError", "MissingError", "TimeoutExpiredError", "UsageError"), "coso.errors"
     ),
@@ -63,12 +66,13 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> object:
+    # Asked for every module of ours that is imported, too: so this comes first.
+    if name not in _WHERE:
+        raise AttributeError(f"module 'coso' has no attribute {name!r}")
     from importlib import import_module
 
     if name == "aio":
-        return import_module("coso.api.aio")
-    if name not in _WHERE:
-        raise AttributeError(f"module 'coso' has no attribute {name!r}")
+        return import_module(_WHERE[name])
     return getattr(import_module(_WHERE[name]), name)
 
 

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from coso.api import client
+from coso.api import client, completed
 from coso.api import container as plain
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar, Unpack
 
     from coso.api.client import Starter, Talk
-    from coso.api.container import Command, Completed, Json, Request
+    from coso.api.completed import Command, Completed, Json, Request
     from coso.api.words import Options
 
     Found = TypeVar("Found")
@@ -36,7 +36,9 @@ async def run(
     **options: Unpack[Options],
 ) -> Completed:
     """As `coso.run`. When the task is cancelled the container is killed."""
-    done = await _complete(plain.run_request(image, command, options, reads=input is not None), input, timeout, starter)
+    done = await _complete(
+        completed.run_request(image, command, options, reads=input is not None), input, timeout, starter
+    )
     return done.check() if check else done
 
 
@@ -44,17 +46,17 @@ async def _complete(
     request: Request, given: bytes | str | None, seconds: float | None, starter: Starter | None
 ) -> Completed:
     begun = starter if starter else await asyncio.to_thread(client.of_this_process)
-    with plain.Files(given) as files:
+    with completed.Files(given) as files:
         talk = begun.ask(request, files.streams)
         try:
             async with asyncio.timeout(seconds):
                 start = await _hear(talk, "start")
                 end = await _hear(talk, "end")
         except TimeoutError:
-            raise plain.timed_out(request, seconds) from None
+            raise completed.timed_out(request, seconds) from None
         finally:
             begun.leave(talk)
-        return plain.completed(request, files, start, end)
+        return completed.completed(request, files, start, end)
 
 
 async def _hear(talk: Talk, kind: str) -> Json:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from coso.api import client
-from coso.api.container import Completed, complete
+from coso.api.completed import Completed, complete
 from coso.errors import CosoError
 
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ class Compose:
         return found
 
     def _records(self) -> list[tuple[str, Record]]:
-        from coso.compose import state
+        from coso.services import state
 
         return [(state.service_of(one), one) for one in state.containers(self.name)]
 

@@ -14,7 +14,7 @@ import gc
 import os
 import select
 from _socket import socket
-from _struct import calcsize, unpack
+from _struct import calcsize, iter_unpack
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,24 +76,32 @@ def _serve(conversation: socket, owner: int) -> NoReturn:
     poll.register(owner, select.POLLIN)
     # The end of the conversation is seen without taking part in it.
     poll.register(conversation.fileno(), 0)
+    workers: dict[int, int] = {}
     idle: set[int] = set()
     conversation.sendmsg([b"ready"])
     while True:
         while len(idle) < SPARE:
-            idle.add(_worker(conversation, (news, owner), tell))
+            pid = _worker(conversation, (news, owner, *workers), tell)
+            idle.add(pid)
+            workers[os.pidfd_open(pid)] = pid
+            poll.register(next(reversed(workers)), select.POLLIN)
         ready = {fd for fd, _ in poll.poll()}
-        if ready - {news}:
+        if ready & {owner, conversation.fileno()}:
             break
-        said = os.read(news, RECORD * 64)
-        for at in range(0, len(said), RECORD):
-            act, pid = unpack("=ci", said[at : at + RECORD])
-            idle.add(pid) if act == IDLE else idle.discard(pid)
-        _reap(idle)
+        if news in ready:
+            said = os.read(news, RECORD * 64)
+            for act, pid in iter_unpack("=ci", said):
+                idle.add(pid) if act == IDLE else idle.discard(pid)
+        for ended in ready & workers.keys():
+            poll.unregister(ended)
+            os.close(ended)
+            idle.discard(workers[ended])
+            os.waitpid(workers.pop(ended), 0)
     # Those who still take something back are waited for, so that the last to end is this process.
     conversation.close()
     os.close(tell)
-    while _reap(set(), wait=True):
-        pass
+    for pid in workers.values():
+        os.waitpid(pid, 0)
     os._exit(0)
 
 
@@ -110,13 +118,3 @@ def _worker(conversation: socket, others: tuple[int, ...], tell: int) -> int:
         finally:
             os._exit(1)
     return pid
-
-
-def _reap(idle: set[int], *, wait: bool = False) -> bool:
-    """Take notice of workers that have ended; whether there are others."""
-    try:
-        while pid := os.waitpid(-1, 0 if wait else os.WNOHANG)[0]:
-            idle.discard(pid)
-        return True
-    except ChildProcessError:
-        return False

@@ -13,7 +13,8 @@ from coso.errors import CosoError, TimeoutExpiredError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coso.api.container import Command, Container
+    from coso.api.completed import Command
+    from coso.api.container import Container
 
 LOOK_SECONDS = 0.005
 LONGEST_LOOK_SECONDS = 0.1

@@ -8,11 +8,11 @@ import sys
 from coso.cli import compose_services as services
 from coso.cli.commands import COMPOSE
 from coso.cli.compose_common import Asked, load, tell
-from coso.compose import needs, state
-from coso.compose.plan import How, plan, shown, wanted
 from coso.errors import PrivilegeError, UsageError
 from coso.flags import HELP as HELP_OPTION
 from coso.flags import Option, Words, parse, read_words, usage
+from coso.services import needs, state
+from coso.services.plan import How, plan, shown, wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def __getattr__(name: str) -> Callable[[list[str]], int]:
 
 def _config(asked: Asked, given: Words) -> int:
     """`coso compose config`."""
-    from coso.compose.show import as_yaml, shown
+    from coso.services.show import as_yaml, shown
 
     project = load(asked, given.rest, check=False)
     tree = shown(project)
@@ -131,14 +131,14 @@ def _config(asked: Asked, given: Words) -> int:
         part = "volumes" if given.on("volumes") else "networks"
         sys.stdout.write("".join(f"{name}\n" for name in tree.get(part) or ()))  # type: ignore[attr-defined]
     elif given.on("images"):
-        from coso.compose.container import image_of
+        from coso.services.container import image_of
 
         sys.stdout.write("".join(f"{image_of(project, name)}\n" for name in project.services))
     elif given.on("profiles"):
         found = {name for one in project.services.values() for name in one.get("profiles") or ()}
         sys.stdout.write("".join(f"{name}\n" for name in sorted(found)))
     elif given.on("hash"):
-        from coso.compose.container import hash_of
+        from coso.services.container import hash_of
 
         sys.stdout.write("".join(f"{name} {hash_of(project, name)}\n" for name in project.services))
     elif not given.on("quiet"):
@@ -167,7 +167,7 @@ def _up(asked: Asked, given: Words) -> int:
     """`coso compose up`."""
     from time import monotonic
 
-    from coso.compose.carry_out import Up
+    from coso.services.carry_out import Up
 
     project = load(asked, given.rest)
     how = How(
@@ -226,7 +226,7 @@ def _seconds(given: Words, option: str) -> int | None:
 
 def _down(asked: Asked, given: Words) -> int:
     """`coso compose down`."""
-    from coso.compose import down
+    from coso.services import down
 
     project = load(asked, (), only_name=True)
     there = state.containers(project.name, one_off=True)
@@ -257,7 +257,7 @@ def _down(asked: Asked, given: Words) -> int:
 def _ls(asked: Asked, given: Words) -> int:
     """`coso compose ls`."""
     from coso.cli import table
-    from coso.compose.container import FILES, PROJECT
+    from coso.services.container import FILES, PROJECT
 
     rows: dict[str, dict[str, object]] = {}
     for one in state.containers():

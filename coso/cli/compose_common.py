@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
-from coso.compose import consistency, support
-from coso.compose import project as projects
-from coso.compose.places import Map
-from coso.compose.project import Project, Wish
 from coso.errors import UsageError
+from coso.services import consistency, support
+from coso.services import project as projects
+from coso.services.places import Map
+from coso.services.project import Project, Wish
 from coso.value import replace
 
 TYPE_CHECKING = False

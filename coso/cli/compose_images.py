@@ -7,18 +7,18 @@ import sys
 import tempfile
 
 from coso.cli.compose_common import tell
-from coso.compose.container import image_of, ulimit
 from coso.errors import CosoError
 from coso.images import source, store
+from coso.services.container import image_of, ulimit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coso.compose.places import Map
-    from coso.compose.project import Project
     from coso.flags import Words
     from coso.images.source import Source
+    from coso.services.places import Map
+    from coso.services.project import Project
 
 POLICIES = {"missing": "missing", "if_not_present": "missing", "always": "always", "never": "never", "build": "never"}
 

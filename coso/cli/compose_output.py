@@ -8,16 +8,16 @@ import sys
 from time import monotonic, sleep
 
 from coso.cli.compose_common import COLOURS, coloured, tell
-from coso.compose import down, state
-from coso.compose.carry_out import is_well
 from coso.engine import control, logs, record
 from coso.errors import CosoError
+from coso.services import down, state
+from coso.services.carry_out import is_well
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from coso.compose.project import Project
     from coso.engine.record import Record
     from coso.flags import Words
+    from coso.services.project import Project
 
 LOOK_SECONDS = 0.1
 

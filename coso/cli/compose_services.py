@@ -10,20 +10,20 @@ from coso.cli import compose_images as images
 from coso.cli import compose_output as output
 from coso.cli import compose_watch, table
 from coso.cli.compose_common import Asked, load, tell
-from coso.compose import container, down, needs, state
-from coso.compose.carry_out import begin, id_of, make_with, stop_and_remove
-from coso.compose.plan import wanted
 from coso.engine import control, record
 from coso.errors import CosoError, UsageError
 from coso.flags import Option, Words
+from coso.services import container, down, needs, state
+from coso.services.carry_out import begin, id_of, make_with, stop_and_remove
+from coso.services.plan import wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coso.compose.places import Map
-    from coso.compose.project import Project
     from coso.engine.record import Record
+    from coso.services.places import Map
+    from coso.services.project import Project
 
 prepare, resolver = images.prepare, images.resolver
 stay, wait_until_well = output.stay, output.wait_until_well
@@ -141,8 +141,8 @@ def _run(asked: Asked, given: Words) -> int:
 
 
 def _start_dependencies(asked: Asked, project: Project, service: str) -> None:
-    from coso.compose.carry_out import Up
-    from coso.compose.plan import How, plan
+    from coso.services.carry_out import Up
+    from coso.services.plan import How, plan
 
     names = tuple(project.services[service].get("depends_on") or ())
     if not names:
@@ -150,7 +150,7 @@ def _start_dependencies(asked: Asked, project: Project, service: str) -> None:
     order = wanted(project, names)
     images.prepare(project, order, Words({}, ()))
     Up(project, plan(project, names, How()), images.resolver(Words({}, ())), tell).run()
-    from coso.compose.carry_out import is_met
+    from coso.services.carry_out import is_met
 
     for name, how in project.services[service]["depends_on"].items():
         while not is_met(project, name, how["condition"]):

@@ -10,18 +10,18 @@ from time import sleep
 from coso.build import ignore
 from coso.cli import compose_images as images
 from coso.cli.compose_common import tell
-from coso.compose import state
-from coso.compose.carry_out import Up, begin, stop
-from coso.compose.inside import run_hook
-from coso.compose.plan import How, plan, wanted
 from coso.engine import files, record
 from coso.errors import UsageError
 from coso.flags import Option, Words
+from coso.services import state
+from coso.services.carry_out import Up, begin, stop
+from coso.services.inside import run_hook
+from coso.services.plan import How, plan, wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from coso.compose.places import Map
-    from coso.compose.project import Project
+    from coso.services.places import Map
+    from coso.services.project import Project
 
     Stamps = dict[str, tuple[int, int]]
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from coso.compose import support
-from coso.compose.container import command_of, hash_of, options_of
-from coso.compose.plan import ordered, wanted
-from coso.compose.project import Project, Wish, load
-from coso.compose.show import as_yaml, shown
 from coso.errors import ConfigError, UsageError
+from coso.services import support
+from coso.services.container import command_of, hash_of, options_of
+from coso.services.plan import ordered, wanted
+from coso.services.project import Project, Wish, load
+from coso.services.show import as_yaml, shown
 
 ROOT = Path(__file__).parents[2]
 SHOP = """

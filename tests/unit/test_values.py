@@ -29,7 +29,30 @@ def test_values_with_equal_fields_are_equal_and_a_copy_can_differ() -> None:
 
 
 def test_the_public_names_are_these() -> None:
-    assert coso.__all__ == ["CosoError", "Spec", "__version__", "run"]
+    assert coso.__all__ == [
+        "CommandFailedError",
+        "Completed",
+        "Compose",
+        "Container",
+        "CosoError",
+        "Image",
+        "MissingError",
+        "Network",
+        "Options",
+        "Starter",
+        "TimeoutExpiredError",
+        "UsageError",
+        "__version__",
+        "aio",
+        "build_image",
+        "compose",
+        "container",
+        "find",
+        "image",
+        "network",
+        "pull_image",
+        "run",
+    ]
     for name in coso.__all__:
         assert getattr(coso, name)
     with pytest.raises(AttributeError):

@@ -20,7 +20,7 @@ from tests.integration.engines.conftest import Place
 
 IMAGE = "test/alpine:3.20"
 DEBIAN = "test/debian:12"
-PACKAGES = "nginx-light,redis-server,redis-tools,python3-minimal,python3-redis"
+PACKAGES = "nginx-light,redis-server,redis-tools,python3-minimal,python3-redis,procps,iproute2"
 Peer = Callable[..., Completed]
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 
-from coso.compose.places import Item, Map
-from coso.compose.service import SERVICE
-from coso.compose.values import (
+from coso.services.places import Item, Map
+from coso.services.service import SERVICE
+from coso.services.values import (
     Reader,
     either,
     fields,

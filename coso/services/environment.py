@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
-from coso.compose.interpolation import TemplateError, expand
 from coso.errors import ConfigError
+from coso.services.interpolation import TemplateError, expand
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
-from coso.compose.places import Map
 from coso.engine import inside
 from coso.engine.record import Record
 from coso.errors import CosoError
+from coso.services.places import Map
 
 
 def run_hook(one: Record, hook: Map) -> int:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import os
 
-from coso.compose import container, grants
-from coso.compose.places import NOWHERE, Item, Map
-from coso.compose.plan import CREATE, RECREATE
 from coso.engine import make, record, volumes
 from coso.errors import ConfigError, CosoError
 from coso.flags import Words
+from coso.services import container, grants
+from coso.services.places import NOWHERE, Item, Map
+from coso.services.plan import CREATE, RECREATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from coso.compose.plan import Action
-    from coso.compose.project import Project
     from coso.images.source import Source
+    from coso.services.plan import Action
+    from coso.services.project import Project
 
     Resolve = Callable[[str], Source]
 

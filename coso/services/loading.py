@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 
-from coso.compose import environment, text
-from coso.compose.interpolation import put_in
-from coso.compose.merging import over, untagged
-from coso.compose.places import NOWHERE, Item, Map, Place, Seq, plain
-from coso.compose.resources import read_file
-from coso.compose.values import REMOTE, resolved
 from coso.errors import ConfigError
+from coso.services import environment, text
+from coso.services.interpolation import put_in
+from coso.services.merging import over, untagged
+from coso.services.places import NOWHERE, Item, Map, Place, Seq, plain
+from coso.services.resources import read_file
+from coso.services.values import REMOTE, resolved
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

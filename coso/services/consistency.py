@@ -5,7 +5,7 @@ Source: compose-spec, 15-profiles.md, 05-services.md.
 
 from __future__ import annotations
 
-from coso.compose.places import NOWHERE, Item, Map
+from coso.services.places import NOWHERE, Item, Map
 
 REFERENCES = ("networks", "secrets", "configs")
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
-from coso.compose.places import Map, Place, Seq, Tagged
 from coso.errors import ConfigError
+from coso.services.places import Map, Place, Seq, Tagged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,17 +6,17 @@ import hashlib
 import os
 import shlex
 
-from coso.compose import grants
-from coso.compose.consistency import replicas
-from coso.compose.places import Map, plain
-from coso.compose.values import seconds_of
 from coso.errors import CosoError
+from coso.services import grants
+from coso.services.consistency import replicas
+from coso.services.places import Map, plain
+from coso.services.values import seconds_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coso.compose.project import Project
+    from coso.services.project import Project
 
     Options = dict[str, list[str]]
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from coso.compose.container import HASH, NETWORK, NUMBER, ONE_OFF, PROJECT, SERVICE, VOLUME, digest
-from coso.compose.places import plain
 from coso.engine import record, volumes
+from coso.services.container import HASH, NETWORK, NUMBER, ONE_OFF, PROJECT, SERVICE, VOLUME, digest
+from coso.services.places import plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from coso.compose.project import Project
     from coso.engine.record import Record
+    from coso.services.project import Project
 
 
 def containers(project: str = "", *, one_off: bool = False) -> list[Record]:

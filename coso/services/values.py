@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Callable
 from difflib import get_close_matches
 
-from coso.compose.places import Item, Map, Seq, Tagged
+from coso.services.places import Item, Map, Seq, Tagged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ Source: compose-spec, 05-services.md, build.md, deploy.md, develop.md.
 
 from __future__ import annotations
 
-from coso.compose.mounts import device, grant, long_device, mount
-from coso.compose.places import Item, Map, Seq
-from coso.compose.ports import ports
-from coso.compose.values import (
+from coso.services.mounts import device, grant, long_device, mount
+from coso.services.places import Item, Map, Seq
+from coso.services.ports import ports
+from coso.services.values import (
     Reader,
     anything,
     context,

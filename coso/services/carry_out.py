@@ -6,25 +6,25 @@ import os
 from functools import partial
 from time import monotonic
 
-from coso.compose import container, grants, state
-from coso.compose.consistency import replicas
-from coso.compose.places import Map
-from coso.compose.plan import CREATE, KEEP, RECREATE, REMOVE, RESTART, START
 from coso.engine import control, events, make, record, volumes
 from coso.engine.health import settings_of
 from coso.errors import CosoError
 from coso.flags import Words
 from coso.images import blobs
+from coso.services import container, grants, state
+from coso.services.consistency import replicas
+from coso.services.places import Map
+from coso.services.plan import CREATE, KEEP, RECREATE, REMOVE, RESTART, START
 from coso.worker import FINISHED, Worker, all_at_once, wait_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coso.compose.plan import Action, Plan
-    from coso.compose.project import Project
     from coso.engine.record import Record
     from coso.images.source import Source
+    from coso.services.plan import Action, Plan
+    from coso.services.project import Project
 
     Tell = Callable[[str, str], None]
     Resolve = Callable[[str], Source]
@@ -234,7 +234,7 @@ def begin(project: Project, one: Record) -> None:
 
 def hooks(project: Project, one: Record, key: str) -> None:
     """Run what a service wants run in its container at its start, or before its end. Raises CosoError."""
-    from coso.compose.inside import run_hook
+    from coso.services.inside import run_hook
 
     service = project.services.get(state.service_of(one)) or Map()
     for hook in service.get(key) or ():

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from coso.compose import state
-from coso.compose.container import HASH, hash_of, image_of, name_of, numbers
-from coso.compose.places import Map
 from coso.errors import UsageError
 from coso.images import store
+from coso.services import state
+from coso.services.container import HASH, hash_of, image_of, name_of, numbers
+from coso.services.places import Map
 from coso.value import value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from coso.compose.project import Project
     from coso.engine.record import Record
+    from coso.services.project import Project
 
 CREATE, RECREATE, START, RESTART, KEEP, REMOVE = "create", "recreate", "start", "restart", "keep", "remove"
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import posixpath
 
-from coso.compose.places import Item, Map
-from coso.compose.values import (
+from coso.services.places import Item, Map
+from coso.services.values import (
     Reader,
     either,
     fields,

@@ -5,15 +5,15 @@ Source: compose-spec, 08-configs.md, 09-secrets.md.
 
 from __future__ import annotations
 
-from coso.compose.places import Map, plain
 from coso.errors import CosoError, MissingError
+from coso.services.places import Map, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from coso.compose.project import Project
     from coso.engine.record import Record
+    from coso.services.project import Project
 
 PARTS = (("secrets", "/run/secrets"), ("configs", ""))
 MODE = "0444"

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from functools import partial
 
-from coso.compose import state
-from coso.compose.carry_out import stop, stop_and_remove
-from coso.compose.plan import ordered
 from coso.engine import volumes
+from coso.services import state
+from coso.services.carry_out import stop, stop_and_remove
+from coso.services.plan import ordered
 from coso.worker import all_at_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coso.compose.project import Project
     from coso.engine.record import Record
+    from coso.services.project import Project
 
     Tell = Callable[[str, str], None]
 
@@ -71,8 +71,8 @@ def remove_volumes(project: Project, tell: Tell) -> None:
 
 def remove_images(project: Project, tell: Tell, *, every: bool) -> None:
     """Remove the images of a project: all, or those that have the name of their service."""
-    from coso.compose.container import image_of
     from coso.images import store, tidy
+    from coso.services.container import image_of
 
     for service, one in project.services.items():
         name = image_of(project, service)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from coso.compose.places import Item, Map, Seq, Tagged
+from coso.services.places import Item, Map, Seq, Tagged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

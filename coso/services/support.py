@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from coso.compose.places import NOWHERE, Item, Map
 from coso.images.store import PLATFORM
+from coso.services.places import NOWHERE, Item, Map
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from coso.compose.project import Project
+    from coso.services.project import Project
 
 WINDOWS = "it is of Windows"
 SWARM = "it is for a cluster of machines"

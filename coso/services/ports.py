@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
-from coso.compose.places import Item, Map, Seq
-from coso.compose.values import fields, text, whole, word
+from coso.services.places import Item, Map, Seq
+from coso.services.values import fields, text, whole, word
 
 RANGE = re.compile(r"([0-9]+)(?:-([0-9]+))?")
 PROTOCOLS = ("tcp", "udp", "sctp")

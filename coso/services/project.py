@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import re
 
-from coso.compose import completion, consistency
-from coso.compose.loading import STDIN, Loader, read_variables
-from coso.compose.places import Item, Map
 from coso.errors import UsageError
+from coso.services import completion, consistency
+from coso.services.loading import STDIN, Loader, read_variables
+from coso.services.places import Item, Map
 from coso.value import value
 
 TYPE_CHECKING = False

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 
-from coso.compose import environment
-from coso.compose.loading import PARTS
-from coso.compose.merging import distinct
-from coso.compose.places import NOWHERE, Item, Map, Seq
 from coso.errors import ConfigError
+from coso.services import environment
+from coso.services.loading import PARTS
+from coso.services.merging import distinct
+from coso.services.places import NOWHERE, Item, Map, Seq
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from coso.compose.places import Map, plain
+from coso.services.places import Map, plain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from coso.compose.project import Project
+    from coso.services.project import Project
 
     Json = dict[str, object]
 

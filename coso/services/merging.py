@@ -5,7 +5,7 @@ Source: compose-spec, 13-merge.md.
 
 from __future__ import annotations
 
-from coso.compose.places import NOWHERE, Map, Seq, Tagged
+from coso.services.places import NOWHERE, Map, Seq, Tagged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
