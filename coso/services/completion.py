@@ -25,26 +25,43 @@ def complete(model: Map, project: str, variables: Variables) -> None:
     """Fill in what is left out."""
     for name, service in (model.get("services") or Map()).items():
         item = Item(service, f"services.{name}", model["services"].places.get(name, NOWHERE))
-        for key in ("command", "entrypoint"):
+        if not isinstance(service, Map):
+            item.fail(f"a mapping is wanted here, not {item.kind}")
+        for key in ("command", "entrypoint", "image", "deploy", "develop"):
             if key in service and service[key] is None:
                 del service[key]
         _networks(service)
         _build(service, variables)
-        _environment(service, item, variables)
-        _labels(service, item)
         for key in LISTS:
             if key in service:
                 service[key] = distinct(service[key], key)
+        for part, number, grant in _grants(service):
+            if "source" not in grant:
+                item.fail(f"{part}[{number}] names no source")
         for secret in service.get("secrets") or ():
             secret.setdefault("target", f"/run/secrets/{secret['source']}")
         if service.get("pull_policy") == "if_not_present":
             service["pull_policy"] = "missing"
-        _depend(service)
+        _depend(service, item)
     for part in PARTS:
         if part != "services":
             _names(model, part, project)
     model.pop("version", None)
     model.put("name", project, NOWHERE)
+
+
+def _grants(service: Map) -> list[tuple[str, int, Map]]:
+    build = service.get("build") or Map()
+    holders = (("secrets", service), ("configs", service), ("secrets", build))
+    return [(part, number, one) for part, holder in holders for number, one in enumerate(holder.get(part) or ())]
+
+
+def read_files(model: Map, variables: Variables) -> None:
+    """Put in what files of variables and labels say, of the services that are switched on. Raises ConfigError."""
+    for name, service in (model.get("services") or Map()).items():
+        item = Item(service, f"services.{name}", model["services"].places.get(name, NOWHERE))
+        _environment(service, item, variables)
+        _labels(service, item)
 
 
 def _networks(service: Map) -> None:
@@ -56,7 +73,6 @@ def _build(service: Map, variables: Variables) -> None:
     build = service.get("build")
     if not build:
         return
-    build.setdefault("context", ".")
     if "dockerfile_inline" not in build:
         build.setdefault("dockerfile", "Dockerfile")
     if "args" in build:
@@ -87,14 +103,19 @@ def _environment(service: Map, item: Item, variables: Variables) -> None:
         service.put("environment", Map({**found, **own}, own.places), item.place)
 
 
-def _variables_of(one: Map, known: Map, earlier: Map, item: Item) -> dict[str, str | None]:
-    path = one["path"]
+def _variables_of(one: Map, known: Map, earlier: Map, item: Item, key: str = "env_file") -> dict[str, str | None]:
+    path = one.get("path")
+    if not path:
+        item.fail(f"{key} names no file")
     if not os.path.isfile(path):
         if not one["required"]:
             return {}
-        raise ConfigError(str(item.place), f"{item.path}.env_file", f"there is no file {path}")
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
+        raise ConfigError(str(item.place), f"{item.path}.{key}", f"there is no file {path}")
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        item.fail(f"{key}: {path} cannot be read: {error}")
     if one.get("format") == "raw":
         return environment.parse_raw(text, path)
     if one.get("format"):
@@ -111,30 +132,33 @@ def _labels(service: Map, item: Item) -> None:
     found = Map()
     for path in files:
         one = Map({"path": path, "required": True})
-        found.update({name: content or "" for name, content in _variables_of(one, Map(), Map(), item).items()})
+        found.update(
+            {name: content or "" for name, content in _variables_of(one, Map(), Map(), item, "label_file").items()}
+        )
     if files:
         own = service.get("labels") or Map()
         service.put("labels", Map({**found, **own}, own.places), item.place)
 
 
-def _depend(service: Map) -> None:
+def _depend(service: Map, item: Item) -> None:
     """Who shares something with another service, or is linked to it, starts after it."""
     found = service.get("depends_on") or Map()
-    implied: list[tuple[str, bool]] = []
-    implied += [(text.partition(":")[0], True) for text in service.get("links") or ()]
+    implied: list[tuple[str, str, bool]] = []
+    implied += [("links", text.partition(":")[0], True) for text in service.get("links") or ()]
     for key in ("network_mode", "ipc", "pid"):
         kind, _, other = str(service.get(key) or "").partition(":")
         if kind == "service":
-            implied.append((other, True))
+            implied.append((key, other, True))
     for text in service.get("volumes_from") or ():
         if not text.startswith("container:"):
-            implied.append((text.partition(":")[0], False))
-    for name, restart in implied:
+            implied.append(("volumes_from", text.partition(":")[0], False))
+    for key, name, restart in implied:
         if name not in found:
             more = {"restart": True} if restart else {}
-            found.put(name, Map({"condition": STARTED, **more, "required": True}), NOWHERE)
+            place = service.places.get(key, item.place)
+            found.put(name, Map({"condition": STARTED, **more, "required": True}), place)
     if found:
-        service.put("depends_on", found, service.places.get("depends_on", NOWHERE))
+        service.put("depends_on", found, service.places.get("depends_on", item.place))
 
 
 def _names(model: Map, part: str, project: str) -> None:

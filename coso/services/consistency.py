@@ -10,8 +10,8 @@ from coso.services.places import NOWHERE, Item, Map
 REFERENCES = ("networks", "secrets", "configs")
 
 
-def switch(model: Map, profiles: set[str], wanted: set[str]) -> None:
-    """Leave out the services whose profiles are not active, and what only they would use.
+def switch(model: Map, profiles: set[str], wanted: set[str]) -> tuple[str, ...]:
+    """Leave out the services whose profiles are not active, and what only they would use; which they are.
 
     A service that is named is switched on with all it depends on.
     """
@@ -23,8 +23,10 @@ def switch(model: Map, profiles: set[str], wanted: set[str]) -> None:
             if name in services and name not in on:
                 on.add(name)
                 left.append(name)
-    for name in [name for name in services if name not in on]:
+    off = tuple(name for name in services if name not in on)
+    for name in off:
         del services[name]
+    return off
 
 
 def _is_active(service: Map, profiles: set[str]) -> bool:
@@ -68,12 +70,12 @@ def _at(item: Item, service: Map, key: str) -> Item:
 
 
 def _check_references(item: Item, service: Map, model: Map) -> None:
-    for part in REFERENCES:
-        used = service.get(part) or ()
-        for one in used:
-            name = one if part == "networks" else one["source"]
+    build = service.get("build") or Map()
+    for part, holder in (*((part, service) for part in REFERENCES), ("secrets", build), ("models", service)):
+        for one in holder.get(part) or ():
+            name = one if part in ("networks", "models") else one.get("source")
             if name not in (model.get(part) or ()):
-                _at(item, service, part).fail(f"{part[:-1]} {name!r} is not among the {part} of the file")
+                _at(item, holder, part).fail(f"{part[:-1]} {name!r} is not among the {part} of the file")
     for mount in service.get("volumes") or ():
         if mount["type"] == "volume" and mount.get("source") and mount["source"] not in (model.get("volumes") or ()):
             _at(item, service, "volumes").fail(f"volume {mount['source']!r} is not among the volumes of the file")
@@ -82,15 +84,11 @@ def _check_references(item: Item, service: Map, model: Map) -> None:
 def _check_depends(item: Item, service: Map, services: Map) -> None:
     depends = service.get("depends_on") or Map()
     for name, how in list(depends.items()):
-        if name not in services:
-            if not how["required"]:
-                del depends[name]
-                continue
-            _at(item, service, "depends_on").fail(
+        if name not in services and how["required"]:
+            place = depends.places.get(name, item.place)
+            Item(how, f"{item.path}.depends_on", place).fail(
                 f"there is no service {name!r}", hint="or it is switched off: see --profile"
             )
-    if not depends:
-        service.pop("depends_on", None)
 
 
 def _check_limits(item: Item, service: Map) -> None:

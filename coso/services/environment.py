@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-NAME = re.compile(r"\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_.\-\[\]]*)[ \t]*(?:[=:](?!=)[ \t]?|(?=\s*(?:#|\n|$)))")
+NAME = re.compile(r"\s*(?:export\s+)?([\w.\-\[\]]*)[ \t]*(?:[=:][ \t]*|(?=\s*(?:#|\n|$)))")
 ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "\\": "\\", '"': '"', "$": "$$", "f": "\f", "b": "\b", "a": "\a", "v": "\v"}
 
 
@@ -78,7 +78,7 @@ def _value(text: str, at: int, place: str, variables: Mapping[str, str]) -> tupl
         return _expanded(unescaped, place, variables), after
     end = text.find("\n", at)
     end = len(text) if end < 0 else end
-    bare = re.split(r"(?:^|\s)#", text[at:end], maxsplit=1)[0].strip()
+    bare = text[at:end].partition(" #")[0].strip()
     return _expanded(bare, place, variables), end + 1
 
 

@@ -73,7 +73,7 @@ def _one(text: str, at: int, variables: Mapping[str, str], warn: Callable[[str],
         return _braced(text[at + 2 : end], variables, warn), end + 1
     name = NAME.match(text, at + 1)
     if not name:
-        raise TemplateError(f"a variable's name is missing after the dollar sign at {at + 1}")
+        return "$", at + 1  # It begins no name, so it is itself.
     return _value(name[0], variables, warn), name.end()
 
 

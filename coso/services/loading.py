@@ -11,7 +11,7 @@ from coso.errors import ConfigError
 from coso.services import environment, text
 from coso.services.interpolation import put_in
 from coso.services.merging import over, untagged
-from coso.services.places import NOWHERE, Item, Map, Place, Seq, plain
+from coso.services.places import NOWHERE, Item, Map, Place, Seq, Tagged, plain
 from coso.services.resources import read_file
 from coso.services.values import REMOTE, resolved
 
@@ -39,9 +39,10 @@ class Loader:
         found = None
         for path in paths:
             for raw in self._raw(path):
-                if isinstance(raw.get("name"), str):
-                    item = Item(raw["name"], "name", raw.places["name"])
-                    found = Item(put_in(raw["name"], self._variables, self._missing, item), "name", item.place)
+                name = untagged(raw.get("name"))
+                if isinstance(name, str):
+                    item = Item(name, "name", raw.places["name"])
+                    found = Item(put_in(name, self._variables, self._missing, item), "name", item.place)
         return found
 
     def _raw(self, path: str) -> list[Map]:
@@ -56,14 +57,17 @@ class Loader:
         for path in paths:
             for document in self._documents(path, directory):
                 self._extend(document, path, directory)
-                found = over(model, document)
+                # What a file includes is its own: files that come later are laid over that, too.
+                found = over(model, self._included(document, directory, (*including, path)))
                 assert isinstance(found, Map)
                 model = found
         if not model:
             raise ConfigError(paths[0], "", "the file is empty: it has no services")
         bare = untagged(model)
         assert isinstance(bare, Map)
-        return self._included(bare, directory, (*including, *paths))
+        for service in (bare.get("services") or {}).values():
+            _settle_context(service, directory)
+        return bare
 
     def _documents(self, path: str, directory: str) -> list[Map]:
         """The documents of a file, with variables put in, in their long form."""
@@ -79,15 +83,15 @@ class Loader:
         self._warn(f"the variable {name} is not set: it stands for nothing")
 
     def _extend(self, document: Map, path: str, directory: str) -> None:
-        services = document.get("services") or Map()
+        services = content_of(document.get("services")) or Map()
         for name in list(services):
             services[name] = self._extended(services, name, path, directory, ())
 
     def _extended(self, services: Map, name: str, path: str, directory: str, through: tuple[str, ...]) -> Map:
         """A service laid over the one that it extends."""
         service = services[name]
-        wanted = service.get("extends") if isinstance(service, Map) else None
-        if not wanted:
+        wanted = untagged(service.get("extends")) if isinstance(service, Map) else None
+        if not isinstance(wanted, Map) or not wanted:
             return service  # type: ignore[no-any-return]
         item = Item(wanted, f"services.{name}.extends", service.places.get("extends", NOWHERE))
         if "service" not in wanted:
@@ -102,7 +106,7 @@ class Loader:
                 item.fail(f"there is no file {base_file}")
             its, its_directory = Map(), os.path.dirname(base_file)
             for document in self._documents(base_file, its_directory):
-                its = over(its, document.get("services") or Map())  # type: ignore[assignment]
+                its = over(its, content_of(document.get("services")) or Map())  # type: ignore[assignment]
         else:
             its, base_file, its_directory = services, path, directory
         if other not in its:
@@ -110,14 +114,19 @@ class Loader:
                 f"there is no service {other!r} in {base_file}", hint=f"there are: {', '.join(its)}" if its else ""
             )
         below = self._extended(its, other, base_file, its_directory, (*through, f"{path}:{name}", place))
-        found = over(untagged(below), Map({k: v for k, v in service.items() if k != "extends"}, service.places))
+        bare = untagged(below)
+        if file:
+            _settle_context(bare, its_directory)
+        found = over(bare, Map({k: v for k, v in service.items() if k != "extends"}, service.places))
         assert isinstance(found, Map)
         found.pop("extends", None)
         return found
 
     def _included(self, model: Map, directory: str, including: tuple[str, ...]) -> Map:
         """The model with that of each included file beside it."""
-        entries = model.pop("include", None) or Seq()
+        entries = untagged(model.pop("include", None))
+        if not isinstance(entries, Seq):
+            return model
         for number, entry in enumerate(entries):
             item = Item(entry, f"include[{number}]", entries.places[number])
             paths = [resolved(path, directory) for path in entry["path"]]
@@ -135,9 +144,32 @@ class Loader:
             files = files or ([default] if os.path.isfile(default) else [])
             inner = Loader({**read_variables(files, self._variables), **self._variables}, self._warn)
             beside = inner.load(paths, its_directory, including)
+            for service in (beside.get("services") or {}).values():
+                _pass_on(service, inner._variables)
             self.files += inner.files
             _put_beside(model, beside, item)
         return model
+
+
+def content_of(part: object) -> Map | None:
+    """A part of a document, whatever tag stands before it."""
+    inner = part.content if isinstance(part, Tagged) else part
+    return inner if isinstance(inner, Map) else None
+
+
+def _settle_context(service: object, directory: str) -> None:
+    """A build that names no context has that of its own file's project."""
+    build = service.get("build") if isinstance(service, Map) else None
+    if isinstance(build, Map):
+        build.setdefault("context", directory)
+
+
+def _pass_on(service: object, variables: Variables) -> None:
+    """Give variables that a service names alone the value that they have for its own file."""
+    named = service.get("environment") if isinstance(service, Map) else None
+    for name, content in (named or Map()).items():
+        if content is None and name in variables:
+            named[name] = variables[name]  # type: ignore[index]
 
 
 def _put_beside(model: Map, other: Map, item: Item) -> None:
@@ -146,11 +178,14 @@ def _put_beside(model: Map, other: Map, item: Item) -> None:
         its = other.get(part) or Map()
         if its and part not in model:
             model.put(part, Map(), item.place)
+        ours = content_of(model.get(part))
+        if ours is None:
+            continue
         for name, content in its.items():
-            if name in model[part] and plain(model[part][name]) != plain(content):
+            if name in ours and plain(untagged(ours[name])) != plain(content):
                 item.fail(f"{part}.{name} is in the including file too, and differs")
-            if name not in model[part]:
-                model[part].put(name, content, its.places.get(name, item.place))
+            if name not in ours:
+                ours.put(name, content, its.places.get(name, item.place))
 
 
 def _content(path: str) -> str:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # Where the later one counts alone.
 REPLACED = {"command", "entrypoint", "test"}
+# Whose names without a value get the value of the environment, whatever they had before.
+PASSED_ON = {"environment", "args"}
 
 
 def _port(one: Map) -> object:
@@ -50,6 +52,10 @@ def _maps(below: Map, above: Map, key: str) -> Map:
     if key == "ulimits":
         return Map({**below, **above}, {**below.places, **above.places})
     found = Map(below, below.places)
+    if key in PASSED_ON:
+        found.update(above)
+        found.places.update(above.places)
+        return _without_reset(found)
     for name, content in above.items():
         place = above.places.get(name, NOWHERE)
         if isinstance(content, Tagged) and content.tag == "!reset":
@@ -59,6 +65,12 @@ def _maps(below: Map, above: Map, key: str) -> Map:
         else:
             found.put(name, untagged(content), place)
     return found
+
+
+def _without_reset(found: Map) -> Map:
+    kept = untagged(found)
+    assert isinstance(kept, Map)
+    return kept
 
 
 def distinct(items: Seq, key: str) -> Seq:

@@ -34,6 +34,10 @@ def ports(item: Item, directory: str) -> Seq:
             known = {"mode": "ingress", "protocol": "tcp"}
             long = LONG(inner, directory)
             assert isinstance(long, Map)
+            if "target" not in long:
+                inner.fail("the key target is missing")
+            if long.get("published"):
+                _published(inner, long["published"])
             found.put(Map({**known, **long}, long.places), inner.place)
             continue
         for one in _short(inner):
@@ -42,8 +46,8 @@ def ports(item: Item, directory: str) -> Seq:
 
 
 def _short(item: Item) -> list[Map]:
-    written, slash, protocol = word(item).partition("/")
-    protocol = protocol.lower() if slash else "tcp"
+    written, _, protocol = word(item).partition("/")
+    protocol = protocol.lower() or "tcp"
     if protocol not in PROTOCOLS:
         item.fail(f"{protocol!r} is no protocol", hint=f"{', '.join(PROTOCOLS)} are")
     before, _, inside = written.rpartition(":")
@@ -51,7 +55,7 @@ def _short(item: Item) -> list[Map]:
     if not colon:
         address, outside = "", before
     targets = _numbers(item, inside)
-    published = _numbers(item, outside) if outside else []
+    published = _published(item, outside) if outside else []
     if published and len(published) != len(targets) and len(targets) != 1:
         item.fail(f"{len(published)} ports of the host lead to {len(targets)} of the container")
     found = []
@@ -65,6 +69,11 @@ def _short(item: Item) -> list[Map]:
             one["published"] = outside
         found.append(one)
     return found
+
+
+def _published(item: Item, written: str) -> list[int]:
+    """Ports of the host; 0 is one of the host's choice."""
+    return [0] if written == "0" else _numbers(item, written)
 
 
 def _numbers(item: Item, written: str) -> list[int]:

@@ -37,6 +37,8 @@ class Project:
     files: tuple[str, ...]
     variables: dict[str, str]
     model: Map
+    # Services of profiles that are not active.
+    off: tuple[str, ...] = ()
 
     @property
     def services(self) -> Map:
@@ -59,28 +61,35 @@ class Wish:
 
 def load(wish: Wish, warn: Callable[[str], None]) -> Project:
     """Read a project. Raises ConfigError and UsageError."""
+    try:
+        return _load(wish, warn)
+    except RecursionError:
+        raise UsageError("the compose file is nested too deeply to be read") from None
+
+
+def _load(wish: Wish, warn: Callable[[str], None]) -> Project:
     outer = dict(os.environ)
-    found = [os.path.abspath(path) if path != STDIN else path for path in wish.files] or _from_environment(outer)
-    files = found or _nearby(os.path.abspath(wish.directory or "."))
+    start = os.path.abspath(wish.directory or ".")
+    files = [os.path.abspath(path) if path != STDIN else path for path in wish.files]
+    if not files:
+        # The variable that names the files may itself stand in a file of variables.
+        known = _variables(wish, start, outer)
+        files = _split(known["COMPOSE_FILE"], start, known) if known.get("COMPOSE_FILE") else _nearby(start)
     first = os.path.dirname(files[0]) if files[0] != STDIN else os.getcwd()
     directory = os.path.abspath(wish.directory) if wish.directory else first
     variables = _variables(wish, directory, outer)
-    if not wish.files and not found and variables.get("COMPOSE_FILE"):
-        files = _split(variables["COMPOSE_FILE"], directory, variables)
     wanted = wish.name or variables.get("COMPOSE_PROJECT_NAME", "")
     loader = Loader(variables, warn)
     # Files may speak of the name, and one of them may say it.
     name = variables["COMPOSE_PROJECT_NAME"] = _name(wanted, loader.name_in(files), directory)
     model = loader.load(files, directory)
-    profiles = set(wish.profiles) or set(filter(None, variables.get("COMPOSE_PROFILES", "").split(",")))
+    said = (text.strip() for text in variables.get("COMPOSE_PROFILES", "").split(","))
+    profiles = set(wish.profiles) or set(filter(None, said))
     completion.complete(model, name, variables)
-    consistency.switch(model, profiles, set(wish.services))
+    off = consistency.switch(model, profiles, set(wish.services))
+    completion.read_files(model, variables)
     consistency.check(model)
-    return Project(name, directory, tuple(dict.fromkeys(loader.files)), variables, model)
-
-
-def _from_environment(outer: dict[str, str]) -> list[str]:
-    return _split(outer["COMPOSE_FILE"], os.getcwd(), outer) if outer.get("COMPOSE_FILE") else []
+    return Project(name, directory, tuple(dict.fromkeys(loader.files)), variables, model, off)
 
 
 def _split(text: str, directory: str, variables: dict[str, str]) -> list[str]:
@@ -105,9 +114,11 @@ def _nearby(directory: str) -> list[str]:
 
 def _variables(wish: Wish, directory: str, outer: dict[str, str]) -> dict[str, str]:
     """The environment, over what the files of variables say."""
-    files = [os.path.abspath(path) for path in wish.env_files]
+    said = [text for text in outer.get("COMPOSE_ENV_FILES", "").split(",") if text]
+    files = [os.path.abspath(path) for path in wish.env_files or said]
     default = f"{directory}/.env"
-    if not files and os.path.isfile(default):
+    is_off = outer.get("COMPOSE_DISABLE_ENV_FILE", "").lower() in ("1", "true")
+    if not files and not is_off and os.path.isfile(default):
         files = [default]
     return {**read_variables(files, outer), **outer}
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from coso.services.places import Item, Map
+from coso.services.places import Item, Map, Seq
 from coso.services.service import SERVICE
 from coso.services.values import (
     Reader,
@@ -18,6 +18,8 @@ from coso.services.values import (
     mapping,
     named,
     path,
+    resolved,
+    tagged,
     text,
     unknown,
     whole,
@@ -49,10 +51,21 @@ NETWORK: dict[str, Reader] = {
     "attachable": flag,
     "labels": mapping(""),
 }
+
+
+def _options(item: Item, directory: str) -> Map:
+    """Options of a volume; a directory that is mounted as one is seen from the file."""
+    found = mapping("")(item, directory)
+    assert isinstance(found, Map)
+    if "bind" in str(found.get("o", "")).split(",") and found.get("device"):
+        found["device"] = resolved(found["device"], directory)
+    return found
+
+
 VOLUME: dict[str, Reader] = {
     "name": text,
     "driver": text,
-    "driver_opts": mapping(""),
+    "driver_opts": _options,
     "external": _external,
     "labels": mapping(""),
 }
@@ -84,11 +97,17 @@ MODEL: dict[str, Reader] = {
 
 
 def _services(item: Item, directory: str) -> Map:
-    return named(fields(SERVICE), empty=False)(item, directory)  # type: ignore[return-value]
+    return named(fields(SERVICE))(item, directory)  # type: ignore[return-value]
+
+
+def _paths(item: Item, directory: str) -> object:
+    if isinstance(item.content, Seq) and not item.content:
+        item.fail("a path is missing")
+    return listing(text, single=True)(item, directory)
 
 
 INCLUDE: dict[str, Reader] = {
-    "path": listing(text, single=True),
+    "path": _paths,
     "env_file": listing(text, single=True),
     "project_directory": text,
 }
@@ -118,7 +137,7 @@ def read_file(item: Item, directory: str) -> Map:
         elif inner.content is not None:
             if isinstance(inner.content, Map):
                 _check_names(inner)
-            found.put(key, TOP[key](inner, directory), inner.place)
+            found.put(key, tagged(inner, TOP[key], directory), inner.place)
     return found
 
 

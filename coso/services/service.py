@@ -5,13 +5,15 @@ Source: compose-spec, 05-services.md, build.md, deploy.md, develop.md.
 
 from __future__ import annotations
 
+import re
+
 from coso.services.mounts import device, grant, long_device, mount
 from coso.services.places import Item, Map, Seq
 from coso.services.ports import ports
 from coso.services.values import (
     Reader,
-    anything,
     context,
+    count,
     either,
     fields,
     flag,
@@ -21,10 +23,13 @@ from coso.services.values import (
     named,
     number,
     one_of,
+    or_nothing,
     path,
     resolved,
+    said,
     size,
     span,
+    tagged,
     text,
     whole,
     word,
@@ -32,6 +37,7 @@ from coso.services.values import (
 )
 
 CONDITIONS = ("service_started", "service_healthy", "service_completed_successfully")
+PULL_POLICY = re.compile(r"always|never|build|if_not_present|missing|refresh|daily|weekly|every_([0-9]+[wdhms])+")
 texts = listing(text)
 one_or_more = listing(text, single=True)
 
@@ -43,10 +49,14 @@ def _depends_on(item: Item, directory: str) -> Map:
             found.put(text(inner), Map({"condition": CONDITIONS[0], "required": True}), inner.place)
         return found
     known: dict[str, Reader] = {"restart": flag, "required": flag, "condition": one_of(*CONDITIONS)}
+
+    def read(inner: Item, directory: str) -> Map:
+        one = fields(known, required=("condition",))(inner, directory)
+        assert isinstance(one, Map)
+        return Map({"required": True, **one}, one.places)
+
     for name, inner in item.entries():
-        read = fields(known, required=("condition",))(inner, directory)
-        assert isinstance(read, Map)
-        found.put(name, Map({"required": True, **read}, read.places), inner.place)
+        found.put(name, tagged(inner, read, directory), inner.place)
     return found
 
 
@@ -77,7 +87,7 @@ def _extra_hosts(item: Item, _: str) -> Map:
     found = Map()
     if isinstance(item.content, Map):
         for name, inner in item.entries():
-            found.put(name, listing(text, single=True)(inner, ""), inner.place)
+            found.put(name, tagged(inner, listing(text, single=True), ""), inner.place)
         return found
     for inner in item.items():
         written = text(inner)
@@ -108,19 +118,25 @@ def _health_test(item: Item, _: str) -> Seq:
         return Seq(["CMD-SHELL", item.content], [item.place] * 2)
     found = texts(item, "")
     assert isinstance(found, Seq)
-    if not found or found[0] not in ("NONE", "CMD", "CMD-SHELL"):
+    if found and found[0] not in ("NONE", "CMD", "CMD-SHELL"):
         item.fail("the first word of a test is NONE, CMD or CMD-SHELL")
+    if found and found[0] != "NONE" and len(found) == 1:
+        item.fail(f"a command is missing after {found[0]}")
     return found
 
 
 def _ulimits(item: Item, directory: str) -> Map:
     pair = fields({"soft": whole, "hard": whole}, required=("soft", "hard"))
-    return named(either(whole, pair), empty=False)(item, directory)  # type: ignore[return-value]
+
+    def single(item: Item, directory: str) -> object:
+        return whole(item) or Map({"soft": 0, "hard": 0})
+
+    return named(either(single, pair), empty=False)(item, directory)  # type: ignore[return-value]
 
 
 def _restart(item: Item, _: str) -> str:
-    if item.content is False:
-        return "no"  # YAML 1.1 took it for that.
+    if item.content is False or item.content == "":
+        return "no" if item.content is False else ""  # YAML 1.1 took `no` for false.
     policy, colon, count = text(item).partition(":")
     if policy not in ("no", "always", "on-failure", "unless-stopped") or (
         colon and (policy != "on-failure" or not count.isdecimal())
@@ -129,10 +145,25 @@ def _restart(item: Item, _: str) -> str:
     return text(item)
 
 
+def _pull_policy(item: Item, _: str) -> str:
+    if not PULL_POLICY.fullmatch(text(item)):
+        item.fail(f"{item.content!r} is no pull policy", hint="always, missing, never, build, daily, weekly, every_12h")
+    return text(item)
+
+
 def _gpus(item: Item, directory: str) -> Seq:
     if item.content == "all":
         return Seq([Map({"count": -1})], [item.place])
-    return listing(fields(DEVICE_REQUEST))(item, directory)  # type: ignore[return-value]
+    return listing(_device_request)(item, directory)  # type: ignore[return-value]
+
+
+def _device_request(item: Item, directory: str) -> Map:
+    """Devices of a kind: all of it, where neither number nor names are said."""
+    found = fields(DEVICE_REQUEST)(item, directory)
+    assert isinstance(found, Map)
+    if "count" not in found and "device_ids" not in found:
+        found["count"] = -1
+    return found
 
 
 def _count(item: Item, _: str) -> int:
@@ -140,7 +171,16 @@ def _count(item: Item, _: str) -> int:
 
 
 def _provider(item: Item, directory: str) -> object:
-    return fields({"type": text, "options": anything}, required=("type",))(item, directory)
+    return fields({"type": text, "options": _options}, required=("type",))(item, directory)
+
+
+def _options(item: Item, _: str) -> Map:
+    """Options of a provider: each a list of texts."""
+    found = Map()
+    for key, inner in item.entries():
+        content = inner.content if isinstance(inner.content, Seq) else [inner.content]
+        found.put(key, Seq([said(one) for one in content], [inner.place] * len(content)), inner.place)
+    return found
 
 
 def _models(item: Item, directory: str) -> object:
@@ -155,7 +195,7 @@ def _models(item: Item, directory: str) -> object:
 def _ssh(item: Item, directory: str) -> Seq:
     found = Seq()
     for key, content in mapping()(item, directory).items():  # type: ignore[attr-defined]
-        found.put(key if content is None else f"{key}: {content}", item.place)
+        found.put(key if content is None else f"{key}: {resolved(content, directory)}", item.place)
     return found
 
 
@@ -163,7 +203,15 @@ def _contexts(item: Item, directory: str) -> Map:
     """More trees of a build: paths, and addresses as they stand."""
     read = mapping("")(item, directory)
     assert isinstance(read, Map)
-    return Map({key: context(Item(content, key, item.place), directory) for key, content in read.items()}, read.places)
+    found = {
+        key: content if content.startswith("service:") else context(Item(content, key, item.place), directory)
+        for key, content in read.items()
+    }
+    return Map(found, read.places)
+
+
+def _switch_or_words(item: Item, _: str) -> str:
+    return said(item.content) if isinstance(item.content, bool) else word(item)
 
 
 def _watch_path(item: Item, directory: str) -> str:
@@ -178,7 +226,7 @@ DEVICE_REQUEST: dict[str, Reader] = {
     "options": mapping(""),
 }
 GRANT: dict[str, Reader] = {"source": text, "target": text, "uid": word, "gid": word, "mode": mode}
-grants = listing(either(grant, fields(GRANT)))
+grants = listing(either(grant, fields(GRANT, required=("source",))))
 BUILD: dict[str, Reader] = {
     "context": context,
     "dockerfile": text,
@@ -192,8 +240,8 @@ BUILD: dict[str, Reader] = {
     "no_cache": flag,
     "additional_contexts": _contexts,
     "network": text,
-    "provenance": word,
-    "sbom": word,
+    "provenance": _switch_or_words,
+    "sbom": _switch_or_words,
     "pull": flag,
     "target": text,
     "shm_size": size,
@@ -211,13 +259,17 @@ def build(item: Item, directory: str) -> Map:
     """How an image is built."""
     if isinstance(item.content, str):
         return Map({"context": context(item, directory)}, {"context": item.place})
-    return fields(BUILD)(item, directory)  # type: ignore[return-value]
+    found = fields(BUILD)(item, directory)
+    assert isinstance(found, Map)
+    if "dockerfile" in found and "dockerfile_inline" in found:
+        item.fail("dockerfile and dockerfile_inline exclude each other")
+    return found
 
 
 HEALTHCHECK: dict[str, Reader] = {
     "disable": flag,
     "interval": span,
-    "retries": whole,
+    "retries": count,
     "test": _health_test,
     "timeout": span,
     "start_period": span,
@@ -236,7 +288,7 @@ RESOURCES: dict[str, Reader] = {
     "cpus": number,
     "memory": size,
     "pids": whole,
-    "devices": listing(fields(DEVICE_REQUEST, required=("capabilities",))),
+    "devices": listing(_device_request),
     "generic_resources": listing(fields(GENERIC)),
 }
 PLACEMENT: dict[str, Reader] = {
@@ -247,7 +299,7 @@ PLACEMENT: dict[str, Reader] = {
 DEPLOY: dict[str, Reader] = {
     "mode": text,
     "endpoint_mode": text,
-    "replicas": whole,
+    "replicas": count,
     "labels": mapping(""),
     "rollback_config": fields(UPDATE),
     "update_config": fields(UPDATE),
@@ -271,12 +323,12 @@ WATCH: dict[str, Reader] = {
     "initial_sync": flag,
     "exec": fields(HOOK),
 }
-RATE: dict[str, Reader] = {"path": text, "rate": size}
-WEIGHT: dict[str, Reader] = {"path": text, "weight": whole}
+RATE = fields({"path": text, "rate": size}, required=("path", "rate"))
+WEIGHT = fields({"path": text, "weight": whole}, required=("path", "weight"))
 BLKIO: dict[str, Reader] = {
     "weight": whole,
-    "weight_device": listing(fields(WEIGHT)),
-    **{f"device_{act}_{what}": listing(fields(RATE)) for act in ("read", "write") for what in ("bps", "iops")},
+    "weight_device": listing(WEIGHT),
+    **{f"device_{act}_{what}": listing(RATE) for act in ("read", "write") for what in ("bps", "iops")},
 }
 SERVICE: dict[str, Reader] = {
     "annotations": mapping(""),
@@ -301,8 +353,8 @@ SERVICE: dict[str, Reader] = {
     "cpuset": text,
     "credential_spec": fields({"config": text, "file": text, "registry": text}),
     "depends_on": _depends_on,
-    "deploy": fields(DEPLOY),
-    "develop": fields({"watch": listing(fields(WATCH, required=("path", "action")))}),
+    "deploy": or_nothing(fields(DEPLOY)),
+    "develop": or_nothing(fields({"watch": listing(fields(WATCH, required=("path", "action")))})),
     "device_cgroup_rules": texts,
     "devices": listing(either(device, long_device)),
     "dns": one_or_more,
@@ -312,7 +364,7 @@ SERVICE: dict[str, Reader] = {
     "entrypoint": words_of_shell,
     "env_file": _env_files,
     "environment": mapping(),
-    "expose": listing(word, unique=True),
+    "expose": listing(word),
     "extends": either(lambda item, _: Map({"service": text(item)}), fields({"service": text, "file": text})),
     "external_links": texts,
     "extra_hosts": _extra_hosts,
@@ -320,7 +372,7 @@ SERVICE: dict[str, Reader] = {
     "group_add": listing(word, unique=True),
     "healthcheck": fields(HEALTHCHECK),
     "hostname": text,
-    "image": text,
+    "image": or_nothing(text),
     "init": flag,
     "ipc": text,
     "isolation": text,
@@ -347,12 +399,12 @@ SERVICE: dict[str, Reader] = {
     "privileged": flag,
     "profiles": listing(text, unique=True),
     "provider": _provider,
-    "pull_policy": text,
+    "pull_policy": _pull_policy,
     "pull_refresh_after": text,
     "read_only": flag,
     "restart": _restart,
     "runtime": text,
-    "scale": whole,
+    "scale": count,
     "secrets": grants,
     "security_opt": texts,
     "shm_size": size,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from coso.services.places import Map, plain
+from coso.services.text import meaning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -10,13 +11,20 @@ if TYPE_CHECKING:
 
     Json = dict[str, object]
 
-EMPTY: tuple[object, ...] = (False, 0, "0s", "0", "", {}, [])
+EMPTY: tuple[object, ...] = (False, 0, "0s", "", {}, [])
+# Whose "0" is a number of bytes, and says nothing.
+SIZES = {"mem_limit", "mem_reservation", "memswap_limit", "mem_swappiness", "shm_size", "memory", "size"}
 # Whose being false, nought or empty says something.
 SHOWN = {"attach", "init", "required", "scale", "replicas", "retries", "parallelism", "max_attempts", "enable_ipv4"}
 SHOWN |= {"enable_ipv6", "command", "entrypoint", "volume", "timeout", "interval", "start_period", "start_interval"}
 SHOWN |= {"healthcheck", "bind", "stop_grace_period", "soft", "hard", "window", "count"}
+SHOWN |= {"blkio_config", "credential_spec", "deploy", "develop", "logging"}
+SHOWN |= {"restart_policy", "rollback_config", "update_config"}
+# Whose keys are names, each of which says something by being there.
+NAMES = {"networks"}
 # Whose keys are anybody's.
 AS_THEY_ARE = {"environment", "labels", "args", "sysctls", "options", "driver_opts", "annotations", "storage_opt"}
+AS_THEY_ARE |= {"ulimits"}
 ORDER = ("services", "networks", "volumes", "secrets", "configs", "models")
 
 
@@ -31,7 +39,7 @@ def shown(project: Project) -> Json:
         kept = {name: one for name, one in sorted((model.get(part) or Map()).items()) if name in used[part]}
         if kept:
             found[part] = {name: _resource(one) for name, one in kept.items()}
-    found.update({key: plain(content) for key, content in model.items() if key.startswith("x-")})
+    found.update({key: plain(content) for key, content in sorted(model.items()) if key.startswith("x-")})
     return {key: _in_order(content) for key, content in found.items()}
 
 
@@ -69,10 +77,13 @@ def _without_nothing(tree: Json) -> Json:
     """Leave out what is as if it were not written: false, 0 and what is empty, where that is the default."""
     found: Json = {}
     for key, content in tree.items():
-        inner = _without_nothing(content) if isinstance(content, dict) and key not in AS_THEY_ARE else content
+        inner = _without_nothing(content) if isinstance(content, dict) and key not in AS_THEY_ARE | NAMES else content
+        if key in NAMES and isinstance(inner, dict):
+            inner = {name: _without_nothing(one) if isinstance(one, dict) else one for name, one in inner.items()}
         if isinstance(inner, list):
             inner = [_without_nothing(one) if isinstance(one, dict) else one for one in inner]
-        if inner in EMPTY and inner is not None and key not in SHOWN and not (inner == {} and content != {}):
+        says_nothing = (inner in EMPTY and not (inner == {} and content != {})) or (inner == "0" and key in SIZES)
+        if says_nothing and inner is not None and key not in SHOWN:
             continue
         found[key] = inner
     return found
@@ -99,5 +110,11 @@ def as_yaml(tree: Json) -> str:
             """Indent lists as people do."""
             return super().increase_indent(flow, False)
 
+    def write_text(dumper: yaml.SafeDumper, written: str) -> yaml.ScalarNode:
+        # What would be read as something else without quotes gets some; PyYAML itself only knows YAML 1.1.
+        style = None if isinstance(meaning(written), str) and written != "=" else "'"
+        return dumper.represent_scalar("tag:yaml.org,2002:str", written, style=style)
+
+    Dumper.add_representer(str, write_text)
     # What is printed can be read again: a dollar sign is one then, too.
     return yaml.dump(tree, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=4096).replace("$", "$$")

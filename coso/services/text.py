@@ -24,6 +24,8 @@ FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 SPECIAL = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 # Anchors can be made to multiply without end.
 MOST_NODES = 1_000_000
+# What is larger is no whole number to Go.
+MOST_WHOLE = 1 << 64
 
 
 def read(text: str, file: str) -> list[Map]:
@@ -79,8 +81,6 @@ class _Reader:
             self._open.discard(id(node))
         if node.tag in TAGS:
             return Tagged(node.tag, content)
-        if node.tag.startswith("!") and node.tag != PLAIN:
-            raise self.fail(node, f"the tag {node.tag} is not known", hint="!reset and !override are")
         return content
 
     def _content(self, node: Any) -> object:
@@ -136,7 +136,11 @@ def meaning(text: str) -> object:
     if WHOLE.fullmatch(text):
         digits = text.replace("_", "").lower()
         octal = re.fullmatch(r"([-+]?)0([0-7]+)", digits)
-        return int(f"{octal[1]}0o{octal[2]}" if octal else digits, 0)
+        try:
+            found = int(f"{octal[1]}0o{octal[2]}" if octal else digits, 0)
+            return found if -MOST_WHOLE // 2 <= found < MOST_WHOLE else float(found)
+        except (ValueError, OverflowError):
+            return text  # Only a sign of its base, or thousands of digits.
     if FLOAT.fullmatch(text):
         return float(text)
     if SPECIAL.fullmatch(text):

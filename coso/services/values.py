@@ -9,7 +9,9 @@ import os
 import re
 import shlex
 from collections.abc import Callable
+from decimal import Decimal
 from difflib import get_close_matches
+from math import isfinite
 
 from coso.services.places import Item, Map, Seq, Tagged
 
@@ -23,7 +25,9 @@ FALSE = ("false", "no", "off", "n", "f", "0")
 SPAN = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h|d|w)")
 NANOS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 NANOS |= {"d": 24 * NANOS["h"], "w": 7 * 24 * NANOS["h"]}
-SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgtp]?)(i?b)?", re.IGNORECASE)
+SIZE = re.compile(r"((?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[0-9]{1,2})?) ?([kmgtp]?)(i?b)?", re.IGNORECASE)
+MOST_DIGITS = 30
+MOST_PLAIN = 6
 REMOTE = re.compile(r"[a-z][a-z0-9+.-]*://|git@|github\.com/")
 
 
@@ -45,8 +49,22 @@ def said(content: object) -> str:
     if isinstance(content, bool):
         return "true" if content else "false"
     if isinstance(content, float):
-        return str(int(content)) if content == int(content) and abs(content) < 1e21 else repr(content)
+        return _shown_float(content)
     return str(content)
+
+
+def _shown_float(found: float) -> str:
+    """As Go prints one: with an exponent from a million on (strconv.FormatFloat, 'g')."""
+    if not isfinite(found):
+        return {"inf": "+Inf", "-inf": "-Inf"}.get(str(found), "NaN")
+    exact = Decimal(repr(found)).normalize()
+    exponent = exact.adjusted()
+    if -4 <= exponent < MOST_PLAIN:
+        return f"{exact:f}"
+    sign, digits, _ = exact.as_tuple()
+    mantissa = "".join(map(str, digits))
+    mantissa = f"{mantissa[0]}.{mantissa[1:]}" if len(mantissa) > 1 else mantissa
+    return f"{'-' * sign}{mantissa}e{'-' if exponent < 0 else '+'}{abs(exponent):02d}"
 
 
 def word(item: Item, _: str = "") -> str:
@@ -87,13 +105,23 @@ def whole(item: Item, _: str = "") -> int:
         item.fail(f"a whole number is wanted here, not {_shown(item)}")
 
 
+def count(item: Item, _: str = "") -> int:
+    """How many: a whole number from 0 on."""
+    found = whole(item)
+    if found < 0:
+        item.fail(f"{found} is less than none")
+    return found
+
+
 def number(item: Item, _: str = "") -> float:
     """A number."""
     try:
         if isinstance(item.content, bool) or not isinstance(item.content, (int, float, str)):
             raise ValueError
         found = float(item.content)
-    except ValueError:
+        if not isfinite(found):
+            raise ValueError
+    except (ValueError, OverflowError):
         item.fail(f"a number is wanted here, not {_shown(item)}")
     return int(found) if found == int(found) else found
 
@@ -105,9 +133,12 @@ def _shown(item: Item) -> str:
 def span(item: Item, _: str = "") -> str:
     """A duration, as Go writes it: 1m30s."""
     written = text(item)
-    if not written or "".join(f"{a}{b}" for a, b in SPAN.findall(written)) != written:
+    if written == "0":
+        return "0s"
+    parts = SPAN.findall(written)
+    if not parts or "".join(f"{a}{b}" for a, b in parts) != written or any(len(a) > MOST_DIGITS for a, _ in parts):
         item.fail(f"{written!r} is no duration", hint="write it as 1m30s, 500ms or 10s")
-    return shown_span(sum(round(float(count) * NANOS[unit]) for count, unit in SPAN.findall(written)))
+    return shown_span(sum(round(float(count) * NANOS[unit]) for count, unit in parts))
 
 
 def shown_span(nanos: int) -> str:
@@ -132,10 +163,10 @@ def seconds_of(written: str) -> float:
 
 def size(item: Item, _: str = "") -> str:
     """Bytes, as a text: 1g is 1073741824."""
-    if isinstance(item.content, (int, float)) and not isinstance(item.content, bool):
+    if isinstance(item.content, (int, float)) and not isinstance(item.content, bool) and isfinite(item.content):
         return str(int(item.content))
     found = SIZE.fullmatch(text(item).strip())
-    if not found:
+    if not found or len(found[1]) > MOST_DIGITS:
         if item.content == "-1":
             return "-1"
         item.fail(f"{item.content!r} is no size", hint="write it as 64m, 1.5g or a number of bytes")
@@ -180,7 +211,7 @@ def listing(reader: Reader, *, unique: bool = False, single: bool = False) -> Re
             found.put(reader(item, directory), item.place)
             return found
         for inner in item.items():
-            content = reader(inner, directory)
+            content = tagged(inner, reader, directory)
             if unique and content in found:
                 inner.fail(f"{content!r} stands in the list twice")
             found.put(content, inner.place)
@@ -213,7 +244,7 @@ def mapping(empty: str | None = None) -> Reader:
             return found
         for key, inner in item.entries():
             if isinstance(inner.content, Tagged):
-                found.put(key, inner.content, inner.place)
+                found.put(key, Tagged(inner.content.tag, said(inner.content.content)), inner.place)
                 continue
             if isinstance(inner.content, (Map, Seq)):
                 inner.fail(f"a text is wanted here, not {inner.kind}")
@@ -276,6 +307,15 @@ def either(short: Reader, long: Reader) -> Reader:
 
     def read(item: Item, directory: str) -> object:
         return long(item, directory) if isinstance(item.content, Map) else short(item, directory)
+
+    return read
+
+
+def or_nothing(reader: Reader) -> Reader:
+    """A reader that takes a key without a value for what it would be without the key."""
+
+    def read(item: Item, directory: str) -> object:
+        return None if item.content is None else reader(item, directory)
 
     return read
 
