@@ -7,16 +7,19 @@ import sys
 
 from coso.cli import compose_services as services
 from coso.cli.commands import COMPOSE
-from coso.cli.compose_common import Asked, load, tell
+from coso.cli.compose_common import Asked, load, protect, tell
 from coso.errors import PrivilegeError, UsageError
 from coso.flags import HELP as HELP_OPTION
 from coso.flags import Option, Words, parse, read_words, usage
 from coso.services import needs, state
+from coso.services.consistency import check_scale
 from coso.services.plan import How, plan, shown, wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from coso.services.places import Map
 
 GLOBAL = (
     Option("file", "f", "FILE", "compose file; several are laid over each other (default compose.yaml)", repeated=True),
@@ -124,6 +127,7 @@ def _config(asked: Asked, given: Words) -> int:
     from coso.services.show import as_yaml, shown
 
     project = load(asked, given.rest, check=False)
+    wanted(project, given.rest)
     tree = shown(project)
     if given.on("services"):
         sys.stdout.write("".join(f"{name}\n" for name in project.services))
@@ -176,10 +180,11 @@ def _up(asked: Asked, given: Words) -> int:
         always_deps=given.on("always-recreate-deps"),
         remove_orphans=given.on("remove-orphans"),
         start=not given.on("no-start"),
-        scales=_scales(given, tuple(project.services)),
+        scales=_scales(given, project.services),
     )
     names = given.rest
     order = wanted(project, names, with_dependencies=not given.on("no-deps"))
+    protect(project)
     needs.check(project, order)
     if not asked.dry_run:
         services.prepare(project, order, given)
@@ -192,26 +197,29 @@ def _up(asked: Asked, given: Words) -> int:
     if found.orphans and not how.remove_orphans:
         orphans = ", ".join(one.name for one in found.orphans)
         sys.stderr.write(f"coso: containers of services that are in the file no more: {orphans}; --remove-orphans\n")
+    in_front = not (given.on("detach") or given.on("wait") or given.on("no-start"))
     seconds = _seconds(given, "wait-timeout")
     until = monotonic() + seconds if seconds is not None else None
     for orphan in found.orphans if how.remove_orphans else ():
         services.remove_one(project, orphan.existing, given)
-    Up(project, found, resolve, tell, start=how.start).run(until)
-    if given.on("wait"):
-        services.wait_until_well(project, order, until)
-    if given.on("detach") or given.on("wait") or given.on("no-start"):
+    with services.stopped_by_signals(project, found.order if in_front else ()):
+        Up(project, found, resolve, tell, start=how.start).run(until)
+        if given.on("wait"):
+            services.wait_until_well(project, order, until)
+    if not in_front:
         return 0
     shown_services = [name for name in order if project.services[name].get("attach", True)]
     return services.stay(project, shown_services, given)
 
 
-def _scales(given: Words, known: tuple[str, ...]) -> dict[str, int]:
+def _scales(given: Words, known: Map) -> dict[str, int]:
     found = {}
     for text in given.all("scale"):
         name, _, number = text.partition("=")
         if name not in known or not number.isdecimal():
             raise UsageError(f"--scale {text!r} is not SERVICE=NUMBER", hint=f"services are: {', '.join(known)}")
         found[name] = int(number)
+        check_scale(known[name], name, found[name])
     return found
 
 
@@ -228,6 +236,8 @@ def _down(asked: Asked, given: Words) -> int:
     """`coso compose down`."""
     from coso.services import down
 
+    if given.last("rmi", "all") not in ("all", "local"):
+        raise UsageError(f"--rmi {given.last('rmi')!r} is not all or local")
     project = load(asked, (), only_name=True)
     there = state.containers(project.name, one_off=True)
     mine = [one for one in there if state.service_of(one) in project.services or not project.services]
@@ -240,6 +250,10 @@ def _down(asked: Asked, given: Words) -> int:
         listed = [one for one in listed if state.service_of(one) in given.rest]
     if asked.dry_run:
         sys.stdout.write("".join(f"container  {one.name}: remove\n" for one in listed))
+        if not given.rest:
+            sys.stdout.write("".join(f"network    {name}: remove\n" for name in state.networks(project.name)))
+            volumes = state.volumes_of(project.name) if given.on("volumes") else []
+            sys.stdout.write("".join(f"volume     {name}: remove\n" for name in volumes))
         return 0
     down.take_down(project, listed, tell, _seconds(given, "timeout"), with_volumes=given.on("volumes"))
     if given.rest:
@@ -248,8 +262,6 @@ def _down(asked: Asked, given: Words) -> int:
     if given.on("volumes"):
         down.remove_volumes(project, tell)
     if given.last("rmi"):
-        if given.last("rmi") not in ("all", "local"):
-            raise UsageError(f"--rmi {given.last('rmi')!r} is not all or local")
         down.remove_images(project, tell, every=given.last("rmi") == "all")
     return 0
 

@@ -49,6 +49,17 @@ def load(asked: Asked, services: tuple[str, ...] = (), *, check: bool = True, on
     return found
 
 
+def protect(project: Project) -> None:
+    """Where root inside a service is the host's, begin again from an interpreter that it cannot change.
+
+    Now, before anything is made: the command line is executed once more.
+    """
+    if any(str(one.get("userns_mode")) == "host" for one in project.services.values()):
+        from coso.runtime.protect import protect_interpreter
+
+        protect_interpreter()
+
+
 _warned: set[str] = set()
 
 

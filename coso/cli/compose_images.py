@@ -6,10 +6,14 @@ import os
 import sys
 import tempfile
 
-from coso.cli.compose_common import tell
-from coso.errors import CosoError
+from coso.cli.compose_common import Asked, load, tell
+from coso.errors import CosoError, UsageError
+from coso.flags import Option
 from coso.images import source, store
-from coso.services.container import image_of, ulimit
+from coso.services import grants
+from coso.services.container import image_of
+from coso.services.limits import ulimit
+from coso.services.plan import wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,14 +42,20 @@ def _not_here(name: str) -> None:
 
 def prepare(project: Project, order: tuple[str, ...], given: Words) -> None:
     """Pull and build what services want, before anything is made. Raises CosoError."""
-    for service in order:
+    built = {image_of(project, service) for service in order if project.services[service].get("build")}
+    # What is built first need not be looked for elsewhere by those who only use it.
+    for service in sorted(order, key=lambda name: not project.services[name].get("build")):
         one = project.services[service]
         name = image_of(project, service)
         here = store.find_or_none(name) is not None
+        if given.last("pull", "missing") not in POLICIES:
+            raise UsageError(f"--pull {given.last('pull')!r} is not known", hint="always, missing and never are")
         policy = given.last("pull") or str(one.get("pull_policy") or "missing")
         wants_build = given.on("build") or policy == "build" or (not here and not _is_pulled(one, policy))
         if one.get("build") and wants_build and not given.on("no-build"):
             build(project, service)
+        elif not one.get("build") and name in built and store.find_or_none(name):
+            continue
         elif not one.get("build") or one.get("image"):
             pull(name, policy if policy in POLICIES else "missing", quiet=given.on("quiet-pull"))
 
@@ -86,9 +96,9 @@ def build(project: Project, service: str, more: tuple[str, ...] = (), *, quiet: 
         words += [option] if one.get(key) else []
     for name, limit in (one.get("ulimits") or {}).items():
         words += ["--ulimit", ulimit(name, limit)]
-    words += _secrets(project, one)
     tell(f"Image {image_of(project, service)}", "Building")
     with tempfile.TemporaryDirectory() as place:
+        words += _secrets(project, one, place)
         if "dockerfile_inline" in one:
             path = f"{place}/Dockerfile"
             with open(path, "w", encoding="utf-8") as file:
@@ -107,13 +117,58 @@ def build(project: Project, service: str, more: tuple[str, ...] = (), *, quiet: 
     tell(f"Image {image_of(project, service)}", "Built")
 
 
-def _secrets(project: Project, one: Map) -> list[str]:
+def _secrets(project: Project, one: Map, place: str) -> list[str]:
+    """The secrets of a build; those of variables become files in a directory that only root reads."""
     words = []
-    for grant in one.get("secrets") or ():
+    for number, grant in enumerate(one.get("secrets") or ()):
         about = project.model["secrets"][grant["source"]]
         name = grant.get("target") or grant["source"]
-        if about.get("file"):
-            words += ["--secret", f"id={name},src={about['file']}"]
-        else:
-            words += ["--secret", f"id={name},env={about['environment']}"]
+        path = about.get("file")
+        if not path:
+            path = f"{place}/secret-{number}"
+            with open(path, "wb") as file:
+                file.write(grants.content(project, f"secrets.{grant['source']}", about))
+        words += ["--secret", f"id={name},src={path}"]
     return words
+
+
+def build_all(asked: Asked, given: Words) -> int:
+    """`coso compose build`."""
+    project = load(asked, given.rest)
+    more = [f"--{name}" for name in ("no-cache", "pull") if given.on(name)]
+    more += [word for text in given.all("build-arg") for word in ("--build-arg", text)]
+    for service in wanted(project, given.rest, with_dependencies=False):
+        if project.services[service].get("build"):
+            build(project, service, tuple(more), quiet=given.on("quiet"))
+    return 0
+
+
+def pull_all(asked: Asked, given: Words) -> int:
+    """`coso compose pull`."""
+    project = load(asked, given.rest)
+    for service in wanted(project, given.rest, with_dependencies=given.on("include-deps") or not given.rest):
+        one = project.services[service]
+        if not one.get("image") or (one.get("build") and given.on("ignore-buildable")):
+            continue
+        try:
+            policy = given.last("policy", "always")
+            pull(one["image"], policy if policy in POLICIES else "always", quiet=given.on("quiet"))
+        except CosoError:
+            if not given.on("ignore-pull-failures") and not one.get("build"):
+                raise
+    return 0
+
+
+PULL = (
+    Option("quiet", "q", "", "without a word"),
+    Option("include-deps", "", "", "of what the services depend on, too"),
+    Option("ignore-buildable", "", "", "leave out what can be built"),
+    Option("ignore-pull-failures", "", "", "go on after an error"),
+    Option("policy", "", "always|missing", "when to pull (default always)"),
+)
+BUILD = (
+    Option("build-arg", "", "NAME=VALUE", "an argument of the build", repeated=True),
+    Option("no-cache", "", "", "use nothing of earlier builds"),
+    Option("pull", "", "", "pull newer base images"),
+    Option("quiet", "q", "", "without a word"),
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import contextmanager
 from time import monotonic, sleep
 
 from coso.cli.compose_common import COLOURS, coloured, tell
@@ -15,6 +16,8 @@ from coso.services.carry_out import is_well
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from coso.engine.record import Record
     from coso.flags import Words
     from coso.services.project import Project
@@ -79,20 +82,43 @@ def stay(project: Project, services: list[str], given: Words) -> int:
         _wait(children)
     except KeyboardInterrupt:
         status = 130
-        sys.stderr.write("\n")
-        every = state.containers(project.name)
-        try:
-            down.stop_all(project, every, tell, None)
-        except KeyboardInterrupt:
-            for one in state.containers(project.name):
-                if one.is_alive:
-                    control.kill(one, "KILL")
+        _stop(project, services)
         _wait(children)
     for one in listed:
         found = record.read(one.id)
         if found and not found.is_alive:
             sys.stdout.write(f"{found.name} exited with code {found.state.get('exitCode', 0)}\n")
     return status
+
+
+def _stop(project: Project, services: Sequence[str]) -> None:
+    """Stop services in order; when somebody is impatient, kill them."""
+    sys.stderr.write("\n")
+    mine = [one for one in state.containers(project.name) if state.service_of(one) in services]
+    try:
+        down.stop_all(project, mine, tell, None)
+    except KeyboardInterrupt:
+        for one in (record.read(one.id) for one in mine):
+            if one and one.is_alive:
+                control.kill(one, "KILL")
+
+
+@contextmanager
+def stopped_by_signals(project: Project, services: Sequence[str]) -> Iterator[None]:
+    """While services begin, have Ctrl-C stop them; from here on SIGTERM and SIGHUP are Ctrl-C."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # As nohup(1) has it.
+            signal.signal(number, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if services:
+            _stop(project, services)
+        raise
 
 
 def _wait(children: list[int]) -> None:

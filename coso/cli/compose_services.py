@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from time import sleep
 
 from coso.cli import compose_images as images
 from coso.cli import compose_output as output
 from coso.cli import compose_watch, table
-from coso.cli.compose_common import Asked, load, tell
+from coso.cli.compose_common import Asked, load, protect, tell
 from coso.engine import control, record
 from coso.errors import CosoError, UsageError
 from coso.flags import Option, Words
 from coso.services import container, down, needs, state
-from coso.services.carry_out import begin, id_of, make_with, stop_and_remove
-from coso.services.plan import wanted
+from coso.services.carry_out import begin, id_of, make_networks, make_volumes, make_with, stop_and_remove
+from coso.services.consistency import replicas
+from coso.services.plan import missing_networks, missing_volumes, wanted
+from coso.worker import all_at_once
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from coso.services.project import Project
 
 prepare, resolver = images.prepare, images.resolver
-stay, wait_until_well = output.stay, output.wait_until_well
+stay, stopped_by_signals, wait_until_well = output.stay, output.stopped_by_signals, output.wait_until_well
 
 
 def _listed(asked: Asked, given: Words, *, every: bool = True) -> tuple[Project, list[Record]]:
@@ -59,6 +62,13 @@ def _seconds(given: Words) -> int | None:
     if text and not text.isdecimal():
         raise UsageError(f"--timeout {text!r} is not a number of seconds")
     return int(text) if text else None
+
+
+def _index(given: Words) -> int:
+    text = given.last("index", "1")
+    if not text.isdecimal():
+        raise UsageError(f"--index {text!r} is not a number")
+    return int(text)
 
 
 def _ps(asked: Asked, given: Words) -> int:
@@ -96,7 +106,7 @@ def _exec(asked: Asked, given: Words) -> int:
     if len(given.rest) < 2:
         raise UsageError("a service and a command are wanted", hint="coso compose exec SERVICE COMMAND …")
     project = load(asked, (), only_name=True)
-    one = one_of(project, given.rest[0], int(given.last("index", "1")))
+    one = one_of(project, given.rest[0], _index(given))
     words = [f"--{name}={text}" for name in ("env", "user", "workdir") for text in given.all(name)]
     words += [f"--{name}" for name in ("detach", "privileged") if given.on(name)]
     if not given.on("detach"):
@@ -111,10 +121,14 @@ def _run(asked: Asked, given: Words) -> int:
     service, *command = given.rest
     project = load(asked, (service,))
     wanted(project, (service,))
+    protect(project)
     needs.check(project, (service,))
     if not given.on("no-deps"):
         _start_dependencies(asked, project, service)
     images.prepare(project, (service,), given)
+    make_networks(project, missing_networks(project, (service,)), tell)
+    make_volumes(project, missing_volumes(project, (service,)), tell)
+    container.make_sources(project.services[service])
     options = container.options_of(project, service, 1, id_of(project), one_off=not given.on("service-ports"))
     options["label"] += [f"{container.ONE_OFF}=True"]
     options["name"] = [given.last("name") or f"{project.name}-{service}-run-{os.urandom(6).hex()}"]
@@ -144,7 +158,8 @@ def _start_dependencies(asked: Asked, project: Project, service: str) -> None:
     from coso.services.carry_out import Up
     from coso.services.plan import How, plan
 
-    names = tuple(project.services[service].get("depends_on") or ())
+    depends = project.services[service].get("depends_on") or ()
+    names = tuple(name for name in depends if name in project.services)
     if not names:
         return
     order = wanted(project, names)
@@ -152,9 +167,14 @@ def _start_dependencies(asked: Asked, project: Project, service: str) -> None:
     Up(project, plan(project, names, How()), images.resolver(Words({}, ())), tell).run()
     from coso.services.carry_out import is_met
 
-    for name, how in project.services[service]["depends_on"].items():
-        while not is_met(project, name, how["condition"]):
-            sleep(0.05)
+    for name in names:
+        how = project.services[service]["depends_on"][name]
+        try:
+            while not is_met(project, name, how["condition"], replicas(project.services[name])):
+                sleep(0.05)
+        except CosoError:
+            if how["required"]:
+                raise
 
 
 def _each(act: Callable[[Project, Record, Words], None], *, alive: bool, said: str) -> Callable[[Asked, Words], int]:
@@ -175,11 +195,14 @@ def _start(asked: Asked, given: Words) -> int:
     project, listed = _listed(asked, given)
     if not listed:
         raise CosoError("there are no containers to start", hint="coso compose up -d")
+    protect(project)
+
+    def act(one: Record) -> None:
+        begin(project, one)
+        tell(f"Container {one.name}", "Started")
+
     for group in reversed(down.waves(project, listed)):
-        for one in group:
-            if not one.is_alive:
-                begin(project, one)
-                tell(f"Container {one.name}", "Started")
+        all_at_once([partial(act, one) for one in group if not one.is_alive and one.status != "restarting"])
     if given.on("wait"):
         services = tuple(dict.fromkeys(state.service_of(one) for one in listed))
         output.wait_until_well(project, services, None)
@@ -227,31 +250,6 @@ def _rm(asked: Asked, given: Words) -> int:
     return 0
 
 
-def _build(asked: Asked, given: Words) -> int:
-    project = load(asked, given.rest)
-    more = [f"--{name}" for name in ("no-cache", "pull") if given.on(name)]
-    more += [word for text in given.all("build-arg") for word in ("--build-arg", text)]
-    for service in wanted(project, given.rest, with_dependencies=False):
-        if project.services[service].get("build"):
-            images.build(project, service, tuple(more), quiet=given.on("quiet"))
-    return 0
-
-
-def _pull(asked: Asked, given: Words) -> int:
-    project = load(asked, given.rest)
-    for service in wanted(project, given.rest, with_dependencies=given.on("include-deps") or not given.rest):
-        one = project.services[service]
-        if not one.get("image") or (one.get("build") and given.on("ignore-buildable")):
-            continue
-        try:
-            policy = given.last("policy", "always")
-            images.pull(one["image"], policy if policy in images.POLICIES else "always", quiet=given.on("quiet"))
-        except CosoError:
-            if not given.on("ignore-pull-failures") and not one.get("build"):
-                raise
-    return 0
-
-
 def _top(asked: Asked, given: Words) -> int:
     from coso.cli.output import top
 
@@ -269,7 +267,7 @@ def _port(asked: Asked, given: Words) -> int:
     if len(given.rest) != 2:
         raise UsageError("a service and a port are wanted", hint="coso compose port SERVICE PORT")
     project = load(asked, (), only_name=True)
-    one = one_of(project, given.rest[0], int(given.last("index", "1")))
+    one = one_of(project, given.rest[0], _index(given))
     number = given.rest[1] if "/" in given.rest[1] else f"{given.rest[1]}/{given.last('protocol', 'tcp')}"
     return port([one.name, number])
 
@@ -300,7 +298,9 @@ def _wait(asked: Asked, given: Words) -> int:
 
 
 def _watch(asked: Asked, given: Words) -> int:
-    return compose_watch.watch(load(asked, given.rest), given.rest, given)
+    project = load(asked, given.rest)
+    protect(project)
+    return compose_watch.watch(project, given.rest, given)
 
 
 def _images(asked: Asked, given: Words) -> int:
@@ -353,19 +353,6 @@ RUN = (
     Option("build", "", "", "build the image even where it is there"),
     Option("quiet-pull", "", "", "pull without a word"),
 )
-PULL = (
-    Option("quiet", "q", "", "without a word"),
-    Option("include-deps", "", "", "of what the services depend on, too"),
-    Option("ignore-buildable", "", "", "leave out what can be built"),
-    Option("ignore-pull-failures", "", "", "go on after an error"),
-    Option("policy", "", "always|missing", "when to pull (default always)"),
-)
-BUILD = (
-    Option("build-arg", "", "NAME=VALUE", "an argument of the build", repeated=True),
-    Option("no-cache", "", "", "use nothing of earlier builds"),
-    Option("pull", "", "", "pull newer base images"),
-    Option("quiet", "q", "", "without a word"),
-)
 RM = (
     Option("force", "f", "", "do not ask"),
     Option("stop", "s", "", "stop them first"),
@@ -384,8 +371,8 @@ COMMANDS: dict[str, tuple[tuple[Option, ...], Callable[[Asked, Words], int]]] = 
     "start": ((Option("wait", "", "", "wait until all are well"),), _start),
     "stop": ((TIME,), _stop),
     "restart": ((TIME,), _restart),
-    "build": (BUILD, _build),
-    "pull": (PULL, _pull),
+    "build": (images.BUILD, images.build_all),
+    "pull": (images.PULL, images.pull_all),
     "top": ((), _top),
     "events": (EVENTS, _events),
     "port": ((INDEX, Option("protocol", "", "tcp|udp", "protocol (default tcp)")), _port),

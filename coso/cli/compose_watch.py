@@ -11,7 +11,7 @@ from coso.build import ignore
 from coso.cli import compose_images as images
 from coso.cli.compose_common import tell
 from coso.engine import files, record
-from coso.errors import UsageError
+from coso.errors import CosoError, UsageError
 from coso.flags import Option, Words
 from coso.services import state
 from coso.services.carry_out import Up, begin, stop
@@ -58,7 +58,10 @@ def watch(project: Project, names: tuple[str, ...], given: Words) -> int:
             gone = set(seen[number]) - set(now)
             if changed or gone:
                 seen[number] = now
-                _carry_out(project, service, rule, changed, gone)
+                try:
+                    _carry_out(project, service, rule, changed, gone)
+                except CosoError as error:
+                    sys.stderr.write(f"coso: {error}\n")  # The next change may mend it.
 
 
 def _stamps(rule: Map) -> Stamps:

@@ -247,6 +247,8 @@ def _start(deed: _Deed, streams: Streams) -> tuple[int, list[int]]:
         os.close(fd)
     streams.hold(container.terminal)
     ran = {"status": "running", "pid": container.pid, "ticks": start_time(container.pid)}
+    if os.path.exists(path := f"{place_of(deed.id)}/{record.HEALTH}"):
+        os.unlink(path)  # What checks have found of the last start.
     clean = {"finishedAt": "", "exitCode": 0, "oomKilled": False, "error": "", "checker": 0}
     deed.save(**ran, **clean, cgroup=container.cgroup, address=container.address, startedAt=now())
     events.tell("start", deed.id, deed.config)

@@ -40,6 +40,8 @@ def settings_of(one: Record) -> Json | None:
     found: Json = dict(one.settings.get("Healthcheck") or {})
     if "health-cmd" in one.options:
         found["Test"] = ["CMD-SHELL", one.option("health-cmd")]
+    if "health-words" in one.options:  # Of compose files; the command line has no way to say it.
+        found["Test"] = ["CMD", *one.options["health-words"]]
     for option, name in OPTIONS.items():
         if option in one.options:
             found[name] = int(duration(one.option(option), option) * NANO)

@@ -12,7 +12,6 @@ from coso.errors import CosoError
 from coso.flags import Words
 from coso.images import blobs
 from coso.services import container, grants, state
-from coso.services.consistency import replicas
 from coso.services.places import Map
 from coso.services.plan import CREATE, KEEP, RECREATE, REMOVE, RESTART, START
 from coso.worker import FINISHED, Worker, all_at_once, wait_for
@@ -43,12 +42,22 @@ class Up:
         self._workers: dict[Worker, Action] = {}
         self._done: set[str] = set()
         self._failed: dict[str, CosoError] = {}
+        self._told: set[tuple[str, str]] = set()
 
     def run(self, until: float | None = None) -> None:
         """Carry out everything. Raises the first CosoError, once all that was begun has ended."""
         self._remove_changed_networks()
         make_networks(self._project, (*self._plan.networks, *self._plan.changed_networks), self._tell)
         make_volumes(self._project, self._plan.volumes, self._tell)
+        try:
+            self._run(until)
+        except KeyboardInterrupt:
+            # What is begun is finished, so that whoever stops it finds all of it.
+            while self._workers:
+                self._take_ends()
+            raise
+
+    def _run(self, until: float | None) -> None:
         begun: set[str] = set()
         while len(self._done) + len(self._failed) < len(self._plan.order):
             for service in self._plan.order:
@@ -84,13 +93,18 @@ class Up:
             if name not in self._plan.order:
                 continue
             try:
-                if name not in self._done or (self._start and not is_met(self._project, name, how["condition"])):
+                count = sum(action.service == name and action.kind != REMOVE for action in self._plan.actions)
+                if name not in self._done:
+                    return False
+                if self._start and not is_met(self._project, name, how["condition"], count):
                     return False
             except CosoError as error:
                 if how["required"]:
                     self._failed[service] = CosoError(f"{service} waits for {name}: {error.message}", hint=error.hint)
                     return False
-                self._tell(f"Service {name}", f"is not there, and {service} goes on without it")
+                if (name, service) not in self._told:
+                    self._told.add((name, service))
+                    self._tell(f"Service {name}", f"is not there, and {service} goes on without it")
         return True
 
     def _begin(self, service: str) -> None:
@@ -100,8 +114,19 @@ class Up:
                     f"Container {action.name}", "Running" if action.existing and action.existing.is_alive else "Exists"
                 )
                 continue
-            self._workers[Worker(partial(self._carry_out, action), FINISHED)] = action
+            try:
+                # Here, where it is known which ports of a range others have got.
+                options = self._options_of(action)
+            except CosoError as error:
+                self._failed.setdefault(service, error)
+                break
+            self._workers[Worker(partial(self._carry_out, action, options), FINISHED)] = action
         self._finish(service)
+
+    def _options_of(self, action: Action) -> dict[str, list[str]]:
+        if action.kind not in (CREATE, RECREATE):
+            return {}
+        return container.options_of(self._project, action.service, action.number, id_of(self._project))
 
     def _take_ends(self) -> None:
         for worker in wait_for(list(self._workers), LOOK_SECONDS):
@@ -116,7 +141,7 @@ class Up:
         if all(action.service != service for action in self._workers.values()) and service not in self._failed:
             self._done.add(service)
 
-    def _carry_out(self, action: Action) -> None:
+    def _carry_out(self, action: Action, options: dict[str, list[str]]) -> None:
         """One action, in a process of its own."""
         what = f"Container {action.name}"
         old = action.existing
@@ -130,7 +155,8 @@ class Up:
             stop(self._project, old)
             control.remove(record.find(old.id))
         if action.kind in (CREATE, RECREATE):
-            create(self._project, action.service, action.number, self._resolve, anonymous)
+            container.make_sources(self._project.services[action.service])
+            make_with(self._project, action.service, options, self._resolve, anonymous)
             self._tell(what, "Created" if action.kind == CREATE else "Recreated")
         if action.kind == RESTART and old:
             stop(self._project, old)
@@ -151,7 +177,7 @@ def make_networks(project: Project, keys: tuple[str, ...], tell: Tell) -> None:
             "subnet": [pool["subnet"] for pool in pools if "subnet" in pool],
             "gateway": [pool["gateway"] for pool in pools if "gateway" in pool],
             "ip-range": [pool["ip_range"] for pool in pools if "ip_range" in pool],
-            "opt": [f"{name}={text}" for name, text in (one.get("driver_opts") or {}).items()],
+            "opt": [f"{name}={text}" for name, text in container.network_options(one).items()],
             "driver": [one["driver"]] if one.get("driver") else [],
         }
         options["label"] += [f"{name}={text}" for name, text in state.labels_of_network(project, key).items()]
@@ -182,16 +208,6 @@ def id_of(project: Project) -> Callable[[str], str]:
     return find
 
 
-def create(
-    project: Project, service: str, number: int, resolve: Resolve, anonymous: dict[str, str] | None = None
-) -> str:
-    """Make a service's container; its id. `anonymous` are the volumes of the one before it, by where they were."""
-    one = project.services[service]
-    container.make_sources(one)
-    options = container.options_of(project, service, number, id_of(project))
-    return make_with(project, service, options, resolve, anonymous)
-
-
 def make_with(
     project: Project,
     service: str,
@@ -205,7 +221,8 @@ def make_with(
     claim = blobs.locked("use", shared=True)
     try:
         source = resolve(container.image_of(project, service))
-        taken = {text.partition("target=")[2].partition(",")[0] for text in options.get("mount", [])}
+        options["mount"] = [_as_before(text, anonymous or {}) for text in options.get("mount", [])]
+        taken = {text.partition("target=")[2].partition(",")[0] for text in options["mount"]}
         for place in (source.settings or {}).get("Volumes") or ():
             if anonymous and place in anonymous and place not in taken:
                 options.setdefault("mount", []).append(f"type=volume,target={place},source={anonymous[place]}")
@@ -213,8 +230,20 @@ def make_with(
     finally:
         os.close(claim)
     events.tell("create", found, record.stored_config(found))
-    grants.put(project, service, record.find(found))
+    try:
+        grants.put(project, service, record.find(found))
+    except BaseException:
+        # Without what it is granted it must not be taken for one that is ready.
+        control.remove(record.find(found))
+        raise
     return found
+
+
+def _as_before(text: str, anonymous: dict[str, str]) -> str:
+    """A mount; where it asks for a volume without a name, that of the container before."""
+    place = text.partition("target=")[2].partition(",")[0]
+    nameless = text.startswith("type=volume,") and ",source=" not in text
+    return f"{text},source={anonymous[place]}" if nameless and place in anonymous else text
 
 
 def _anonymous_of(old: Record) -> dict[str, str]:
@@ -266,8 +295,10 @@ def stop_and_remove(
     tell(what, "Removed")
 
 
-def is_met(project: Project, service: str, condition: str) -> bool:
-    """Whether a service is as another one waits for it to be. Raises CosoError when it never will be."""
+def is_met(project: Project, service: str, condition: str, count: int) -> bool:
+    """Whether a service of `count` containers is as another waits for it to be. Raises CosoError if it never will."""
+    if not count:
+        return True
     found = state.of_service(project.name, service)
     if condition == COMPLETED:
         for one in found:
@@ -276,9 +307,7 @@ def is_met(project: Project, service: str, condition: str) -> bool:
             if one.state.get("exitCode"):
                 raise CosoError(f"{one.name} ended with status {one.state['exitCode']}", hint=f"coso logs {one.name}")
         return bool(found)
-    if len(found) < replicas(project.services[service]) and not found:
-        return False
-    return all(is_well(one, must_be_healthy=condition == HEALTHY) for one in found)
+    return len(found) >= count and all(is_well(one, must_be_healthy=condition == HEALTHY) for one in found)
 
 
 def is_well(one: Record, *, must_be_healthy: bool) -> bool:

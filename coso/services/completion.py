@@ -18,7 +18,19 @@ if TYPE_CHECKING:
     Variables = dict[str, str]
 
 STARTED = "service_started"
-LISTS = ("ports", "volumes", "devices", "secrets", "configs", "env_file", "dns", "dns_opt", "dns_search", "tmpfs")
+LISTS = (
+    "ports",
+    "volumes",
+    "devices",
+    "secrets",
+    "configs",
+    "env_file",
+    "dns",
+    "dns_opt",
+    "dns_search",
+    "tmpfs",
+    "expose",
+)
 
 
 def complete(model: Map, project: str, variables: Variables) -> None:

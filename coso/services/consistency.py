@@ -5,6 +5,7 @@ Source: compose-spec, 15-profiles.md, 05-services.md.
 
 from __future__ import annotations
 
+from coso.errors import UsageError
 from coso.services.places import NOWHERE, Item, Map
 
 REFERENCES = ("networks", "secrets", "configs")
@@ -116,15 +117,33 @@ def check_ports(services: Map) -> None:
             published = str(port.get("published") or "")
             if not published.isdecimal() or published == "0":
                 continue
-            address = port.get("host_ip", "")
+            address = port.get("host_ip") or "127.0.0.1"
             others = taken.setdefault((published, port["protocol"]), [])
             item = Item(port, f"services.{name}.ports[{number}]", service["ports"].places[number])
             for other, its in others:
-                if address == its or not address or not its or "0.0.0.0" in (address, its):
+                if _meet(address, its):
                     item.fail(f"the port {published}/{port['protocol']} of the host leads to {other} already")
             if replicas(service) > 1:
                 item.fail(f"{replicas(service)} containers cannot share the port {published}", hint="give a range")
             others.append((name, address))
+
+
+def _meet(one: str, other: str) -> bool:
+    """Whether a port of two addresses of the host is one."""
+    if (":" in one) != (":" in other):
+        return False
+    return one == other or bool({"0.0.0.0", "::"} & {one, other})
+
+
+def check_scale(service: Map, name: str, count: int) -> None:
+    """Raise UsageError for a number of containers that a service cannot have."""
+    if count > 1 and service.get("container_name"):
+        raise UsageError(f"--scale {name}={count}: several containers cannot have the name {service['container_name']}")
+    for port in service.get("ports") or ():
+        if count > 1 and str(port.get("published") or "0").isdecimal() and port.get("published") not in (None, "0"):
+            raise UsageError(
+                f"--scale {name}={count}: they cannot share the port {port['published']}", hint="give a range"
+            )
 
 
 def _check_cycles(services: Map) -> None:

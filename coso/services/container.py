@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shlex
 
-from coso.errors import CosoError
+from coso.errors import UsageError
 from coso.services import grants
 from coso.services.consistency import replicas
+from coso.services.limits import limits_of
 from coso.services.places import Map, plain
+from coso.services.published import published
 from coso.services.values import seconds_of
 
 TYPE_CHECKING = False
@@ -54,6 +55,16 @@ SAME = {
     "uts": "uts",
     "workdir": "working_dir",
 }
+UNLIMITED = (
+    "mem_limit",
+    "mem_reservation",
+    "memswap_limit",
+    "cpus",
+    "cpu_quota",
+    "cpu_period",
+    "cpu_shares",
+    "pids_limit",
+)
 LISTS = {
     "cap-add": "cap_add",
     "cap-drop": "cap_drop",
@@ -100,7 +111,25 @@ def hash_of(project: Project, service: str) -> str:
     kept = {key: plain(content) for key, content in one.items() if key not in APART and not key.startswith("x-")}
     deploy = one.get("deploy") or {}
     kept["deploy"] = [plain(deploy.get("resources")), plain(deploy.get("restart_policy"))]
-    return digest([kept, grants.signature(project, service), _links_to(project, service)])
+    used = {
+        part: [project.model[part][name].get("name") for name in names]
+        for part, names in (("networks", one.get("networks") or ()), ("volumes", _volumes_of(one)))
+    }
+    return digest([kept, grants.signature(project, service), _links_to(project, service), used])
+
+
+def _volumes_of(service: Map) -> list[str]:
+    return [
+        mount["source"] for mount in service.get("volumes") or () if mount["type"] == "volume" and mount.get("source")
+    ]
+
+
+def shared_with(service: Map) -> list[str]:
+    """The services whose namespaces or volumes a service shares."""
+    texts = [str(service.get(key) or "") for key in ("network_mode", "pid", "ipc")]
+    found = [text.removeprefix("service:") for text in texts if text.startswith("service:")]
+    others = (text for text in service.get("volumes_from") or () if not text.startswith("container:"))
+    return [*found, *(text.partition(":")[0] for text in others)]
 
 
 def digest(tree: object) -> str:
@@ -131,24 +160,26 @@ def options_of(
     """The options of a container; `id_of` finds the container of a service that something is shared with."""
     one = project.services[service]
     found: Options = {"name": [name_of(project, service, number)]}
-    found |= {option: [str(one[key])] for option, key in SAME.items() if key in one}
+    found |= {option: [str(one[key])] for option, key in SAME.items() if key in one and not _is_none(key, one[key])}
     found |= {option: [str(text) for text in one[key]] for option, key in LISTS.items() if one.get(key)}
     found |= {
         option: [f"{key}={text}" for key, text in one[name].items()] for option, name in MAPS.items() if one.get(name)
     }
     found |= {option: ["true"] for option, key in SWITCHES.items() if one.get(key)}
     limits = ((one.get("deploy") or {}).get("resources") or {}).get("limits") or {}
-    found |= {option: [str(limits[key])] for option, key in LIMITS.items() if key in limits}
+    found |= {option: [str(limits[key])] for option, key in LIMITS.items() if key in limits and limits[key] != 0}
     reserved = ((one.get("deploy") or {}).get("resources") or {}).get("reservations") or {}
     if "memory" in reserved:
         found["memory-reservation"] = [str(reserved["memory"])]
     environment = {key: text for key, text in (one.get("environment") or {}).items() if text is not None}
     found["env"] = [f"{key}={text}" for key, text in environment.items()]
     found["label"] = [f"{key}={text}" for key, text in labels_of(project, service, number, one_off=one_off).items()]
-    for part in (_network, _shared, _mounts, _life, _health, _limits):
+    found |= _network(project, service, id_of, one_off=one_off)
+    for part in (_shared, _mounts, _life, _health):
         found |= part(project, service, id_of)
-    if not one_off and one.get("network_mode", "bridge") == "bridge":
-        found["publish"] = [_port(port, number) for port in one.get("ports") or ()]
+    found |= limits_of(one)
+    if not one_off and has_ports(one):
+        found["publish"] = [published(port, number) for port in one.get("ports") or ()]
     if "stop_grace_period" in one:
         found["stop-timeout"] = [str(round(seconds_of(one["stop_grace_period"])))]
     if one.get("security_opt"):
@@ -158,7 +189,18 @@ def options_of(
     return {option: texts for option, texts in found.items() if texts}
 
 
-def _network(project: Project, service: str, id_of: Callable[[str], str]) -> Options:
+def _is_none(key: str, content: object) -> bool:
+    """Whether a limit of nought stands for none."""
+    return key in UNLIMITED and str(content) in ("0", "0.0")
+
+
+def has_ports(service: Map) -> bool:
+    """Whether its network is its own, so that ports of it can be published."""
+    mode = str(service.get("network_mode") or "")
+    return mode not in ("host", "none") and ":" not in mode
+
+
+def _network(project: Project, service: str, id_of: Callable[[str], str], *, one_off: bool) -> Options:
     one = project.services[service]
     hosts = [f"{name}={address}" for name, all_ in (one.get("extra_hosts") or {}).items() for address in all_]
     found: Options = {"add-host": hosts} if hosts else {}
@@ -168,8 +210,27 @@ def _network(project: Project, service: str, id_of: Callable[[str], str]) -> Opt
         found["network"] = [f"container:{id_of(other)}" if kind == "service" else mode]
         return found
     networks = networks_of(project, service)
-    found["network"] = [_words(project, service, name, how) for name, how in networks]
+    alone = [one_of for name, _ in networks if (one_of := _is_outer(project, name))]
+    if alone:
+        found["network"] = alone[:1]
+        return found
+    # Names and addresses are those of the service's own containers.
+    found["network"] = [
+        _words(project, service, name, Map() if one_off else how, named=not one_off) for name, how in networks
+    ]
     return found
+
+
+def _is_outer(project: Project, name: str) -> str:
+    """`host` or `none`, where a network of the file is only another word for that."""
+    one = project.model["networks"][name]
+    return str(one["name"]) if one.get("external") and one["name"] in ("host", "none") else ""
+
+
+def network_options(network: Map) -> dict[str, str]:
+    """The options of a network's driver, by cosonet's names for Docker's."""
+    given = network.get("driver_opts") or {}
+    return {name.removeprefix("com.docker.network.driver."): str(content) for name, content in given.items()}
 
 
 def networks_of(project: Project, service: str) -> list[tuple[str, Map]]:
@@ -179,9 +240,9 @@ def networks_of(project: Project, service: str) -> list[tuple[str, Map]]:
     return sorted(listed, key=lambda item: (-int(item[1].get("priority") or 0), bool(defined[item[0]].get("internal"))))
 
 
-def _words(project: Project, service: str, name: str, how: Map) -> str:
-    aliases = [service, *(how.get("aliases") or ())]
-    aliases += [text.partition(":")[2] for text in _links_to(project, service)]
+def _words(project: Project, service: str, name: str, how: Map, *, named: bool) -> str:
+    aliases = [service, *(how.get("aliases") or ())] if named else []
+    aliases += [text.partition(":")[2] for text in _links_to(project, service) if named]
     parts = [f"name={project.model['networks'][name]['name']}"]
     parts += [f"alias={alias}" for alias in dict.fromkeys(aliases) if alias]
     for key, word in (("ipv4_address", "ip"), ("ipv6_address", "ip6"), ("mac_address", "mac-address")):
@@ -194,36 +255,6 @@ def _links_to(project: Project, service: str) -> list[str]:
     """The links of other services that lead to this one: `SERVICE:ALIAS`."""
     links = [text for one in project.services.values() for text in one.get("links") or ()]
     return [text for text in links if text.partition(":")[0] == service and ":" in text]
-
-
-def _port(port: Map, number: int) -> str:
-    # Without an address it is the loopback's, as everywhere in coso.
-    address = port.get("host_ip", "")
-    address = f"[{address}]:" if ":" in address else f"{address}:" if address else ""
-    first, dash, last = str(port.get("published") or "").partition("-")
-    if dash:
-        first = str(_free_port(port, range(int(first), int(last) + 1), number))
-    published = f"{first}:" if first else ":" if address else ""
-    return f"{address}{published}{port['target']}/{port['protocol']}"
-
-
-def _free_port(port: Map, among: range, number: int) -> int:
-    """A port of a range that nobody has; the containers of a service begin with different ones."""
-    from _socket import AF_INET, AF_INET6, SOCK_DGRAM, SOCK_STREAM, socket
-
-    address = port.get("host_ip") or "127.0.0.1"
-    family = AF_INET6 if ":" in address else AF_INET
-    start = (number - 1) % len(among)
-    for candidate in [*among[start:], *among[:start]]:
-        end = socket(family, SOCK_DGRAM if port["protocol"] == "udp" else SOCK_STREAM)
-        try:
-            end.bind((address, candidate))
-            return int(candidate)
-        except OSError:
-            continue
-        finally:
-            end.close()
-    raise CosoError(f"none of the ports {among[0]} to {among[-1]} is free")
 
 
 def _shared(project: Project, service: str, id_of: Callable[[str], str]) -> Options:
@@ -276,13 +307,17 @@ def _mount(project: Project, mount: Map) -> str:
         parts.append(f"tmpfs-size={tmpfs['size']}")
     if "mode" in tmpfs:
         parts.append(f"tmpfs-mode={tmpfs['mode']:o}")
+    for part in parts:
+        if "," in part:
+            raise UsageError(f"{part!r}: a path of a mount cannot have a comma in it")
     return ",".join(parts)
 
 
 def _life(project: Project, service: str, _: Callable[[str], str]) -> Options:
     one = project.services[service]
     found: Options = {}
-    policy = one.get("restart") or _of_deploy((one.get("deploy") or {}).get("restart_policy"))
+    # The specification has it so: `restart` counts where there is no policy for deployments (deploy.md).
+    policy = _of_deploy((one.get("deploy") or {}).get("restart_policy")) or one.get("restart")
     if policy:
         found["restart"] = [policy]
     logging = one.get("logging") or {}
@@ -311,28 +346,12 @@ def _health(project: Project, service: str, _: Callable[[str], str]) -> Options:
     if "retries" in one:
         found["health-retries"] = [str(one["retries"])]
     if test:
-        found["health-cmd"] = [test[1] if test[0] == "CMD-SHELL" else shlex.join(test[1:])]
+        if test[0] == "CMD-SHELL":
+            found["health-cmd"] = [test[1]]
+        else:
+            # Without a shell, which its image need not have.
+            found["health-words"] = list(test[1:])
     return found
-
-
-def _limits(project: Project, service: str, _: Callable[[str], str]) -> Options:
-    one = project.services[service]
-    found: Options = {"ulimit": [ulimit(name, limit) for name, limit in (one.get("ulimits") or {}).items()]}
-    blkio = one.get("blkio_config") or {}
-    if "weight" in blkio:
-        found["blkio-weight"] = [str(blkio["weight"])]
-    for item in blkio.get("weight_device") or ():
-        found.setdefault("blkio-weight-device", []).append(f"{item['path']}:{item['weight']}")
-    for act in ("read", "write"):
-        for what in ("bps", "iops"):
-            rates = [f"{item['path']}:{item['rate']}" for item in blkio.get(f"device_{act}_{what}") or ()]
-            found |= {f"device-{act}-{what}": rates} if rates else {}
-    return found
-
-
-def ulimit(name: str, limit: Map | int) -> str:
-    """A limit as `--ulimit` has it."""
-    return f"{name}={limit['soft']}:{limit['hard']}" if isinstance(limit, dict) else f"{name}={limit}"
 
 
 def command_of(service: Map, options: Options, command: tuple[str, ...] | None = None) -> tuple[str, ...]:

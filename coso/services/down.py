@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from coso.engine import volumes
+from coso.errors import CosoError
 from coso.services import state
 from coso.services.carry_out import stop, stop_and_remove
 from coso.services.plan import ordered
@@ -37,9 +38,12 @@ def take_down(
     project: Project, listed: list[Record], tell: Tell, seconds: int | None = None, *, with_volumes: bool = False
 ) -> None:
     """Stop and remove containers. Raises the first CosoError, once all others are done."""
+    errors: list[CosoError] = []
     for group in waves(project, listed):
         act = partial(stop_and_remove, project, tell=tell, seconds=seconds, with_volumes=with_volumes)
-        all_at_once([partial(act, one) for one in group])
+        _go_on(errors, [partial(act, one) for one in group])
+    for error in errors:
+        raise error
 
 
 def stop_all(project: Project, listed: list[Record], tell: Tell, seconds: int | None = None) -> None:
@@ -49,8 +53,19 @@ def stop_all(project: Project, listed: list[Record], tell: Tell, seconds: int | 
         stop(project, one, seconds)
         tell(f"Container {one.name}", "Stopped")
 
+    errors: list[CosoError] = []
     for group in waves(project, [one for one in listed if one.is_alive or one.status == "restarting"]):
-        all_at_once([partial(act, one) for one in group])
+        _go_on(errors, [partial(act, one) for one in group])
+    for error in errors:
+        raise error
+
+
+def _go_on(errors: list[CosoError], acts: list[Callable[[], None]]) -> None:
+    """Do several things at once; what goes wrong is kept for later."""
+    try:
+        all_at_once(acts)
+    except CosoError as error:
+        errors.append(error)
 
 
 def remove_networks(project: Project, tell: Tell) -> None:
@@ -58,7 +73,11 @@ def remove_networks(project: Project, tell: Tell) -> None:
     from cosonet import manage
 
     for name in state.networks(project.name):
-        manage.remove(name)
+        try:
+            manage.remove(name)
+        except CosoError as error:
+            tell(f"Network {name}", f"stays: {error.message}")  # Others are on it, and keep it.
+            continue
         tell(f"Network {name}", "Removed")
 
 

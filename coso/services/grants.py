@@ -55,14 +55,19 @@ def put(project: Project, service: str, one: Record) -> None:
         if not _is_mounted(grant, about):
             owner = (_number(grant, "uid", name), _number(grant, "gid", name))
             mode = int(str(grant.get("mode") or MODE), 8)
-            files.put(one, target, _content(project, name, about), mode, owner)
+            files.put(one, target, content(project, name, about), mode, owner)
+
+
+def are_written(project: Project, service: str) -> bool:
+    """Whether some are written into a container after it was made."""
+    return any(not _is_mounted(grant, about) for _, _, grant, about in _granted(project, service))
 
 
 def check(project: Project, service: str) -> None:
     """Raise CosoError for what cannot be had on this machine."""
     for name, _, grant, about in _granted(project, service):
         _number(grant, "uid", name), _number(grant, "gid", name)
-        _content(project, name, about)
+        content(project, name, about)
 
 
 def signature(project: Project, service: str) -> list[object]:
@@ -72,12 +77,13 @@ def signature(project: Project, service: str) -> list[object]:
     return [
         [target, plain(grant), plain(about)]
         if _is_mounted(grant, about)
-        else [target, plain(grant), hashlib.sha256(_content(project, name, about)).hexdigest()]
+        else [target, plain(grant), hashlib.sha256(content(project, name, about)).hexdigest()]
         for name, target, grant, about in _granted(project, service)
     ]
 
 
-def _content(project: Project, name: str, about: Map) -> bytes:
+def content(project: Project, name: str, about: Map) -> bytes:
+    """What a secret or a config holds. Raises MissingError."""
     if about.get("file"):
         try:
             with open(about["file"], "rb") as file:

@@ -114,10 +114,7 @@ class Loader:
                 f"there is no service {other!r} in {base_file}", hint=f"there are: {', '.join(its)}" if its else ""
             )
         below = self._extended(its, other, base_file, its_directory, (*through, f"{path}:{name}", place))
-        bare = untagged(below)
-        if file:
-            _settle_context(bare, its_directory)
-        found = over(bare, Map({k: v for k, v in service.items() if k != "extends"}, service.places))
+        found = over(untagged(below), Map({k: v for k, v in service.items() if k != "extends"}, service.places))
         assert isinstance(found, Map)
         found.pop("extends", None)
         return found

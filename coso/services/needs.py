@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Stands for a container that something will be shared with.
 NOBODY = "0" * 64
+# What is a network to everybody.
+OWN_MODES = ("host", "none", "bridge", "default")
 SHARED = ("network_mode", "pid", "ipc")
 
 
@@ -32,6 +34,7 @@ def check(project: Project, order: tuple[str, ...]) -> None:
         service = project.services[name]
         item = Item(service, f"services.{name}", project.services.places.get(name, NOWHERE))
         _networks(project, service)
+        _mode(item, service)
         _volumes(project, item, service)
         grants.check(project, name)
         for text in _containers(service):
@@ -64,10 +67,34 @@ def _networks(project: Project, service: Map) -> None:
 
     for key in service.get("networks") or ():
         one = project.model["networks"][key]
-        if one.get("external") and one["name"] not in definition.names():
-            place = project.model["networks"].places.get(key, NOWHERE)
+        place = project.model["networks"].places.get(key, NOWHERE)
+        if one.get("external") and one["name"] not in (*OWN_MODES, *definition.names()):
             hint = f"coso network create {one['name']}"
             Item(one, f"networks.{key}", place).fail(f"there is no network {one['name']!r}", hint=hint)
+        if not one.get("external"):
+            _options(Item(one, f"networks.{key}", place))
+
+
+def _options(network: Item) -> None:
+    """Raise ConfigError for a driver or an option of one that cosonet does not have."""
+    from cosonet import manage
+    from cosonet.definition import DRIVERS
+
+    driver = network.content.get("driver") or "bridge"  # type: ignore[attr-defined]
+    if driver not in DRIVERS:
+        network.fail(f"driver: {driver!r} is not one of {', '.join(DRIVERS)}")
+    for option in container.network_options(network.content):  # type: ignore[arg-type]
+        if option not in manage.OPTIONS:
+            network.fail(f"driver_opts: {option!r} is not known", hint=f"{', '.join(sorted(manage.OPTIONS))} are")
+
+
+def _mode(item: Item, service: Map) -> None:
+    from cosonet import definition
+
+    mode = str(service.get("network_mode") or "")
+    if mode and ":" not in mode and mode not in (*OWN_MODES, *definition.names()):
+        place = service.places.get("network_mode", item.place)
+        Item(mode, f"{item.path}.network_mode", place).fail(f"there is no network {mode!r}")
 
 
 def _volumes(project: Project, item: Item, service: Map) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from coso.errors import UsageError
 from coso.images import store
-from coso.services import state
-from coso.services.container import HASH, hash_of, image_of, name_of, numbers
+from coso.services import grants, state
+from coso.services.container import HASH, hash_of, image_of, name_of, numbers, shared_with
 from coso.services.places import Map
 from coso.value import value
 
@@ -66,7 +66,8 @@ def wanted(project: Project, named: tuple[str, ...], *, with_dependencies: bool 
             return
         if with_dependencies:
             for other in project.services[name].get("depends_on") or ():
-                add(other)
+                if other in project.services:
+                    add(other)
         found.append(name)
 
     for name in named or ordered(project):
@@ -99,23 +100,27 @@ def plan(project: Project, named: tuple[str, ...], how: How, *, with_dependencie
     _refuse_others_on(project, anew, order, there)
     changed = Changed(frozenset(anew), set(), set())
     actions: list[Action] = []
-    for service in order:
+    for service in ordered(project):
+        sharing = set(shared_with(project.services[service])) & (changed.anew | changed.again)
+        if service not in order and not (sharing and any(state.service_of(one) == service for one in there)):
+            continue
         force = how.force and (how.always_deps or not named or service in named)
         mine = [one for one in there if state.service_of(one) == service]
         found = _of_service(project, service, mine, how, changed, force=force)
         kinds = {action.kind for action in found}
-        if RECREATE in kinds:
+        if kinds & {CREATE, RECREATE}:
             changed.anew.add(service)
         if kinds & {RECREATE, RESTART, START}:
             changed.again.add(service)
         actions += found
-    orphans = [one for one in there if state.service_of(one) not in project.services]
+    orphans = [one for one in there if state.service_of(one) not in (*project.services, *project.off)]
+    concerned = {action.service for action in actions} | set(order)
     return Plan(
-        order,
+        tuple(service for service in ordered(project) if service in concerned),
         tuple(actions),
-        tuple(_missing_networks(project, networks)),
+        missing_networks(project, order),
         tuple(sorted(changed.networks)),
-        tuple(_missing_volumes(project, order)),
+        missing_volumes(project, order),
         tuple(
             Action(
                 REMOVE, state.service_of(one), state.number_of(one), one.name, "its service is in the file no more", one
@@ -152,7 +157,7 @@ def _of_service(
             found.append(Action(RECREATE, service, number, name, reason, existing))
         elif existing.is_alive and how.start and (above := _restarted_with(project, service, changed)):
             found.append(Action(RESTART, service, number, name, f"it restarts with {above}", existing))
-        elif existing.is_alive or not how.start:
+        elif existing.is_alive or existing.status == "restarting" or not how.start:
             found.append(Action(KEEP, service, number, name, "nothing has changed", existing))
         else:
             found.append(Action(START, service, number, name, "it does not run", existing))
@@ -166,7 +171,8 @@ def _of_service(
 def _restarted_with(project: Project, service: str, changed: Changed) -> str:
     """The service with whose new containers this one's are to start again; `""` for none."""
     depends = project.services[service].get("depends_on") or Map()
-    return next((name for name, how in depends.items() if how.get("restart") and name in changed.again), "")
+    shared = shared_with(project.services[service])
+    return next((n for n, how in depends.items() if (how.get("restart") or n in shared) and n in changed.again), "")
 
 
 def _difference(project: Project, service: str, existing: Record, changed: Changed) -> str:
@@ -180,10 +186,11 @@ def _difference(project: Project, service: str, existing: Record, changed: Chang
     for network in one.get("networks") or ():
         if network in changed.networks:
             return f"its network {network} has changed"
-    for key in ("network_mode", "pid", "ipc"):
-        kind, _, other = str(one.get(key) or "").partition(":")
-        if kind == "service" and other in changed.anew:
+    for other in shared_with(one):
+        if other in changed.anew:
             return f"it shares something with {other}, which is made anew"
+    if existing.status == "created" and grants.are_written(project, service):
+        return "it was not finished"
     return ""
 
 
@@ -193,11 +200,12 @@ def _used_networks(project: Project, order: tuple[str, ...]) -> list[str]:
     return [key for key in dict.fromkeys(used) if not project.model["networks"][key].get("external")]
 
 
-def _missing_networks(project: Project, used: list[str]) -> list[str]:
+def missing_networks(project: Project, order: tuple[str, ...]) -> tuple[str, ...]:
+    """Networks of these services that are not there."""
     from cosonet import definition
 
-    known = definition.names()
-    return [key for key in used if project.model["networks"][key]["name"] not in known]
+    known, used = definition.names(), _used_networks(project, order)
+    return tuple(key for key in used if project.model["networks"][key]["name"] not in known)
 
 
 def _changed_networks(project: Project, used: list[str]) -> list[str]:
@@ -217,26 +225,27 @@ def _refuse_others_on(project: Project, networks: list[str], order: tuple[str, .
     """Raise UsageError when a network is to be made anew, and a service is on it that is not meant."""
     for one in there:
         service = state.service_of(one)
-        on = project.services[service].get("networks") or () if service in project.services else ()
+        on = {word for text in one.options.get("network", []) for word in text.split(",")}
         for key in networks:
-            if key in on and service not in order:
+            if f"name={project.model['networks'][key]['name']}" in on and service not in order:
                 raise UsageError(
                     f"the network {key} has changed, and the service {service} is on it too",
                     hint="`coso up` without names makes all of them anew",
                 )
 
 
-def _missing_volumes(project: Project, order: tuple[str, ...]) -> list[str]:
+def missing_volumes(project: Project, order: tuple[str, ...]) -> tuple[str, ...]:
+    """Volumes of these services that are not there."""
     from coso.engine import volumes
 
     mounts = [mount for service in order for mount in project.services[service].get("volumes") or ()]
     used = [mount["source"] for mount in mounts if mount["type"] == "volume" and mount.get("source")]
     listed = project.model.get("volumes") or Map()
-    return [
+    return tuple(
         key
         for key in dict.fromkeys(used)
         if not listed[key].get("external") and not volumes.is_whole(listed[key]["name"])
-    ]
+    )
 
 
 def shown(found: Plan, project: Project) -> str:

@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import re
 
-from coso.services.mounts import device, grant, long_device, mount
+from coso.services.building import build, extra_hosts, grants, ulimits
+from coso.services.mounts import device, long_device, mount
 from coso.services.places import Item, Map, Seq
 from coso.services.ports import ports
 from coso.services.values import (
     Reader,
-    context,
     count,
     either,
     fields,
     flag,
     listing,
     mapping,
-    mode,
     named,
     number,
     one_of,
@@ -82,24 +81,6 @@ def _networks(item: Item, directory: str) -> Map:
     return named(fields(NETWORK))(item, directory)  # type: ignore[return-value]
 
 
-def _extra_hosts(item: Item, _: str) -> Map:
-    """Names, and the addresses that each leads to."""
-    found = Map()
-    if isinstance(item.content, Map):
-        for name, inner in item.entries():
-            found.put(name, tagged(inner, listing(text, single=True), ""), inner.place)
-        return found
-    for inner in item.items():
-        written = text(inner)
-        name, mark, address = written.partition("=" if "=" in written else ":")
-        if not mark or not name or not address:
-            inner.fail(f"{written!r} is not NAME=ADDRESS")
-        if name not in found:
-            found.put(name, Seq(), inner.place)
-        found[name].put(address.removeprefix("[").removesuffix("]"), inner.place)
-    return found
-
-
 def _env_files(item: Item, directory: str) -> Seq:
     found = Seq()
     for inner in [item] if isinstance(item.content, str) else item.items():
@@ -123,15 +104,6 @@ def _health_test(item: Item, _: str) -> Seq:
     if found and found[0] != "NONE" and len(found) == 1:
         item.fail(f"a command is missing after {found[0]}")
     return found
-
-
-def _ulimits(item: Item, directory: str) -> Map:
-    pair = fields({"soft": whole, "hard": whole}, required=("soft", "hard"))
-
-    def single(item: Item, directory: str) -> object:
-        return whole(item) or Map({"soft": 0, "hard": 0})
-
-    return named(either(single, pair), empty=False)(item, directory)  # type: ignore[return-value]
 
 
 def _restart(item: Item, _: str) -> str:
@@ -192,28 +164,6 @@ def _models(item: Item, directory: str) -> object:
     return named(fields({"endpoint_var": text, "model_var": text}))(item, directory)
 
 
-def _ssh(item: Item, directory: str) -> Seq:
-    found = Seq()
-    for key, content in mapping()(item, directory).items():  # type: ignore[attr-defined]
-        found.put(key if content is None else f"{key}: {resolved(content, directory)}", item.place)
-    return found
-
-
-def _contexts(item: Item, directory: str) -> Map:
-    """More trees of a build: paths, and addresses as they stand."""
-    read = mapping("")(item, directory)
-    assert isinstance(read, Map)
-    found = {
-        key: content if content.startswith("service:") else context(Item(content, key, item.place), directory)
-        for key, content in read.items()
-    }
-    return Map(found, read.places)
-
-
-def _switch_or_words(item: Item, _: str) -> str:
-    return said(item.content) if isinstance(item.content, bool) else word(item)
-
-
 def _watch_path(item: Item, directory: str) -> str:
     return path(item, directory)
 
@@ -225,47 +175,6 @@ DEVICE_REQUEST: dict[str, Reader] = {
     "driver": text,
     "options": mapping(""),
 }
-GRANT: dict[str, Reader] = {"source": text, "target": text, "uid": word, "gid": word, "mode": mode}
-grants = listing(either(grant, fields(GRANT, required=("source",))))
-BUILD: dict[str, Reader] = {
-    "context": context,
-    "dockerfile": text,
-    "dockerfile_inline": text,
-    "entitlements": texts,
-    "args": mapping(),
-    "ssh": _ssh,
-    "labels": mapping(""),
-    "cache_from": texts,
-    "cache_to": texts,
-    "no_cache": flag,
-    "additional_contexts": _contexts,
-    "network": text,
-    "provenance": _switch_or_words,
-    "sbom": _switch_or_words,
-    "pull": flag,
-    "target": text,
-    "shm_size": size,
-    "extra_hosts": _extra_hosts,
-    "isolation": text,
-    "privileged": flag,
-    "secrets": grants,
-    "tags": texts,
-    "ulimits": _ulimits,
-    "platforms": texts,
-}
-
-
-def build(item: Item, directory: str) -> Map:
-    """How an image is built."""
-    if isinstance(item.content, str):
-        return Map({"context": context(item, directory)}, {"context": item.place})
-    found = fields(BUILD)(item, directory)
-    assert isinstance(found, Map)
-    if "dockerfile" in found and "dockerfile_inline" in found:
-        item.fail("dockerfile and dockerfile_inline exclude each other")
-    return found
-
-
 HEALTHCHECK: dict[str, Reader] = {
     "disable": flag,
     "interval": span,
@@ -367,7 +276,7 @@ SERVICE: dict[str, Reader] = {
     "expose": listing(word),
     "extends": either(lambda item, _: Map({"service": text(item)}), fields({"service": text, "file": text})),
     "external_links": texts,
-    "extra_hosts": _extra_hosts,
+    "extra_hosts": extra_hosts,
     "gpus": _gpus,
     "group_add": listing(word, unique=True),
     "healthcheck": fields(HEALTHCHECK),
@@ -415,7 +324,7 @@ SERVICE: dict[str, Reader] = {
     "sysctls": mapping(""),
     "tmpfs": one_or_more,
     "tty": flag,
-    "ulimits": _ulimits,
+    "ulimits": ulimits,
     "use_api_socket": flag,
     "user": word,
     "userns_mode": text,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from coso.images.store import PLATFORM
+from coso.services.container import has_ports
 from coso.services.places import NOWHERE, Item, Map
 
 TYPE_CHECKING = False
@@ -54,6 +55,7 @@ POOL = {"aux_addresses": "only the gateway's address is kept back"}
 NETWORK = {"enable_ipv4": "version 4 is always there", "attachable": ""}
 VOLUME = {"driver_opts": "a volume is a directory", "driver": "volumes are of the driver local"}
 ISOLATION = ("default", "")
+PLATFORMS = (PLATFORM, "linux", "linux/x86_64")
 PULL_POLICIES = ("missing", "always", "never", "build")
 CONDITIONS = ("none", "on-failure", "any")
 WAIT = "a container starts again after a wait that doubles each time"
@@ -72,10 +74,11 @@ def unsupported(project: Project) -> Iterator[Item]:
             resources = (deploy.get("resources") or Map()).get(part)
             yield from _found(resources, RESOURCES, f"{path}.deploy.resources.{part}")
         reserved = (deploy.get("resources") or Map()).get("reservations") or Map()
-        if "cpus" in reserved:
-            yield _item(
-                reserved, "cpus", f"{path}.deploy.resources.reservations", "CPUs are not reserved, only limited"
-            )
+        for key in ("cpus", "pids"):
+            if key in reserved:
+                yield _item(
+                    reserved, key, f"{path}.deploy.resources.reservations", f"{key} are not reserved, only limited"
+                )
         for network, how in (service.get("networks") or Map()).items():
             yield from _found(how, NETWORK_OF_SERVICE, f"{path}.networks.{network}")
         yield from _values(service, path)
@@ -95,6 +98,14 @@ def unsupported(project: Project) -> Iterator[Item]:
 
 def _values(service: Map, path: str) -> Iterator[Item]:
     """Keys that are carried out for some of their values only."""
+    if str(service.get("platform") or PLATFORM) not in PLATFORMS:
+        yield _item(service, "platform", path, f"{PLATFORM} runs here")
+    if service.get("ports") and not has_ports(service):
+        yield _item(service, "ports", path, f"with network_mode: {service['network_mode']} there are none of its own")
+    for key in ("pid", "ipc"):
+        text = str(service.get(key) or "host")
+        if text not in ("host", "private", "shareable") and not text.startswith(("service:", "container:")):
+            yield _item(service, key, path, "host, service:NAME and container:NAME are")
     if service.get("isolation", "") not in ISOLATION:
         yield _item(service, "isolation", path, WINDOWS)
     if service.get("runtime", "") not in RUNTIMES:
@@ -106,9 +117,9 @@ def _values(service: Map, path: str) -> Iterator[Item]:
         place = service["volumes"].places[number]
         if mount["type"] in ("npipe", "cluster", "image"):
             yield Item(f"mounts of the type {mount['type']} are not made", f"{path}.volumes[{number}].type", place)
-        recursive = (mount.get("bind") or {}).get("recursive", "enabled")
-        if recursive != "enabled":
-            yield Item("mounts below come along", f"{path}.volumes[{number}].bind.recursive", place)
+        recursive = (mount.get("bind") or {}).get("recursive", "disabled")
+        if recursive != "disabled":
+            yield Item("what is mounted below is not shown", f"{path}.volumes[{number}].bind.recursive", place)
         if (mount.get("volume") or {}).get("subpath"):
             yield Item("a volume is mounted whole", f"{path}.volumes[{number}].volume.subpath", place)
     if str(service.get("pull_policy", "missing")) not in PULL_POLICIES:
@@ -125,6 +136,8 @@ def _of_build(build: Map, path: str) -> Iterator[Item]:
 
 
 def _of_restart(policy: Map, path: str) -> Iterator[Item]:
+    if policy.get("max_attempts") and policy.get("condition", "any") != "on-failure":
+        yield _item(policy, "max_attempts", path, "attempts are counted with the condition on-failure")
     if policy.get("condition", "any") not in CONDITIONS:
         yield _item(policy, "condition", path, f"{', '.join(CONDITIONS)} are")
     yield from _found(policy, {"delay": WAIT, "window": WAIT}, path)
@@ -136,18 +149,25 @@ def _ipam(ipam: Map | None, path: str) -> Iterator[Item]:
     yield from _found(ipam, IPAM, path)
     if ipam.get("driver", "default") != "default":
         yield _item(ipam, "driver", path, IPAM["options"])
+    if sum("ip_range" in pool for pool in ipam.get("config") or ()) > 1:
+        yield _item(ipam, "config", path, "one range of addresses is given from")
     for number, pool in enumerate(ipam.get("config") or ()):
         yield from _found(pool, POOL, f"{path}.config[{number}]")
 
 
 def _found(one: Map | None, table: dict[str, str], path: str) -> Iterator[Item]:
     for key, reason in table.items():
-        if one and reason and key in one and one[key] not in (False, None) and not _is_usual(key, one[key]):
+        if one and reason and _says_something(key, one.get(key)):
             yield _item(one, key, path, reason)
 
 
-def _is_usual(key: str, content: object) -> bool:
-    return (key, content) in (("driver", "local"), ("enable_ipv4", True))
+def _says_something(key: str, content: object) -> bool:
+    """Whether a key asks for anything, and for anything else than is done."""
+    if key == "enable_ipv4":
+        return content is False
+    if key in ("provenance", "sbom"):
+        return content not in ("false", "", None)
+    return bool(content) and (key, content) not in (("driver", "local"), ("isolation", "default"))
 
 
 def _item(one: Map, key: str, path: str, reason: str) -> Item:

@@ -337,4 +337,95 @@ CASES: dict[str, Case] = {
     **{f"merge-{name}": case for name, case in MERGES.items()},
     **{f"extends-{name}": case for name, case in EXTENDS.items()},
     **{f"include-{name}": case for name, case in INCLUDES.items()},
+    "interpolation-lone-dollar": (
+        {"compose.yaml": _one("x") + "    labels: {a: '^https://x/(.*)$', b: '$1', c: 'a$ b', d: '$(x)'}\n"},
+        (),
+    ),
+    "dotenv-comments": (
+        {
+            "compose.yaml": _one("x") + "    env_file: v.env\n",
+            "v.env": "A=#fff\nB= #c\nC=x#y\nD=x #c\nE=x\t#c\nH==x\n1I=x\nJ: #k\nK=a # b # c\n",
+        },
+        (),
+    ),
+    "nought-says-something": (
+        {
+            "compose.yaml": "services: {a: {image: x, user: '0', cpuset: '0', hostname: '0', ports: ['0:80'],"
+            " ulimits: {core: 0}, mem_limit: 0, secrets: [{source: s, uid: '0', gid: '0'}]}}\n"
+            "secrets: {s: {file: ./s}}\n"
+        },
+        (),
+    ),
+    "numbers-as-texts": (
+        {
+            "compose.yaml": _one("x")
+            + "    environment: {A: 1000000.0, B: 1e5, C: 1e20, D: 0.00001, E: 0x10, F: 1.50}\n"
+        },
+        (),
+    ),
+    "texts-that-look-like-numbers": (
+        {"compose.yaml": _one("x") + "    environment: {A: '1e3', B: '0o14', C: '08', D: '0123456789', E: 'null'}\n"},
+        (),
+    ),
+    "build-without-a-context": ({"compose.yaml": "services: {a: {build: {dockerfile: D}}}\n"}, ()),
+    "build-of-an-extended-file": (
+        {
+            "compose.yaml": "services: {a: {extends: {file: sub/b.yaml, service: b}}}\n",
+            "sub/b.yaml": "services: {b: {build: {dockerfile: D}}}\n",
+        },
+        (),
+    ),
+    "include-under-an-override": (
+        {
+            "compose.yaml": "include: [part/compose.yaml]\n",
+            "over.yaml": "services: {p: {environment: {A: over}}}\n",
+            "part/compose.yaml": "services: {p: {image: x, environment: {A: part, B: part}}}\n",
+        },
+        ("-f", "compose.yaml", "-f", "over.yaml"),
+    ),
+    "include-with-variables-of-its-own": (
+        {
+            "compose.yaml": "include: [part/compose.yaml]\n",
+            "part/compose.yaml": "services: {p: {image: 'x:${TAG}', environment: [TAG]}}\n",
+            "part/.env": "TAG=inner\n",
+        },
+        (),
+    ),
+    "profile-off-without-its-env-file": (
+        {"compose.yaml": _one("x") + "  b: {image: x, profiles: [p], env_file: nowhere.env}\n"},
+        (),
+    ),
+    "nothing-over-something": (
+        {
+            "compose.yaml": "services: {a: {image: x, environment: {SET: one, B: two}, build: {context: ., args: {SET: q}}}}\n",
+            "over.yaml": "services: {a: {environment: [SET], build: {args: [SET]}}}\n",
+        },
+        ("-f", "compose.yaml", "-f", "over.yaml"),
+    ),
+    "tags-at-the-top": (
+        {
+            "compose.yaml": "services: {a: {image: x, networks: [n], depends_on: [b]}, b: {image: x}}\nnetworks: {n: }\n",
+            "over.yaml": "networks: !override {n: {internal: true}}\nservices: {a: {depends_on: {b: !reset null}}}\n",
+        },
+        ("-f", "compose.yaml", "-f", "over.yaml"),
+    ),
+    "compose-file-of-the-env-file": (
+        {"other.yaml": _one("x"), ".env": "COMPOSE_FILE=other.yaml\nCOMPOSE_PROJECT_NAME=chosen\n"},
+        (),
+    ),
+    "required-no-more": (
+        {
+            "compose.yaml": "services: {a: {image: x, depends_on: {b: {condition: service_started, required: false}}},"
+            " b: {image: x, profiles: [p]}}\n"
+        },
+        (),
+    ),
+    "nothing-where-there-may-be": (
+        {
+            "compose.yaml": "services: {a: {image: x, deploy: , develop: , healthcheck: {test: [], interval: '0'},"
+            " expose: ['80', 80], ports: ['80/'], restart: '', logging: {}, blkio_config: {}, networks: {n: {}}}}\n"
+            "networks: {n: }\n"
+        },
+        (),
+    ),
 }

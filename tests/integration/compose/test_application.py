@@ -63,7 +63,7 @@ FROM {DEBIAN}
 RUN ln -sf /dev/stderr /var/log/nginx/error.log && ln -sf /dev/stdout /var/log/nginx/access.log
 CMD ["nginx", "-g", "daemon off;"]
 """,
-    "worker/Dockerfile": 'ARG BASE\nFROM ${DEBIAN}\nCOPY work.py /\nCMD ["python3", "/work.py"]\n',
+    "worker/Dockerfile": 'ARG BASE\nFROM ${BASE}\nCOPY work.py /\nCMD ["python3", "/work.py"]\n',
     "worker/work.py": """
 import os, socket, time, redis
 word = open("/run/secrets/word").read().strip()

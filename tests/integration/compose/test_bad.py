@@ -12,7 +12,7 @@ from tests.integration.conftest import Coso
 from tests.integration.containers.conftest import ok
 
 # What can be known only when it is carried out has no place in a file.
-LATER = {"missing-image", "missing-dockerfile", "empty"}
+LATER = {"missing-image", "missing-dockerfile", "empty", "deep"}
 
 
 @pytest.mark.parametrize("case", list(BAD))
