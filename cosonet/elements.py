@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 NETLINK_NETFILTER = 12
 NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NFNL_SUBSYS_NFTABLES = 16, 17, 10
 NFT_MSG_NEWSETELEM, NFT_MSG_DELSETELEM = 12, 14
+# Each is answered, and all answers have to fit into the socket's buffer.
+MOST_AT_ONCE = 128
 LIST_TABLE, LIST_SET, LIST_ELEMENTS, LIST_ELEM = 1, 2, 3, 1
 ELEM_KEY, ELEM_DATA, DATA_VALUE = 1, 2, 1
 NFPROTO_INET, NFPROTO_BRIDGE = 1, 7
@@ -142,10 +144,12 @@ def add(elements: list[Element]) -> None:
 
 def delete(elements: list[Element]) -> None:
     """Delete elements, as far as they are there."""
-    if _send(NFT_MSG_DELSETELEM, elements):
-        # A batch with one that is missing changes nothing: one by one then.
-        for element in elements:
-            _send(NFT_MSG_DELSETELEM, [element])
+    for first in range(0, len(elements), MOST_AT_ONCE):
+        some = elements[first : first + MOST_AT_ONCE]
+        if _send(NFT_MSG_DELSETELEM, some):
+            # A batch with one that is missing changes nothing: one by one then.
+            for element in some:
+                _send(NFT_MSG_DELSETELEM, [element])
 
 
 def _send(kind: int, elements: list[Element]) -> int:

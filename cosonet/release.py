@@ -16,6 +16,8 @@ from cosonet.member import Member
 
 # How long a network outlives its last container, so that the next start finds it made.
 LINGER = 2.0
+# How often dead owners are looked for meanwhile.
+LOOK_SECONDS = 0.5
 ALONE = f"{network.DIRECTORY}/waiting"
 
 
@@ -31,14 +33,29 @@ def release(who: str, name: str = "", *, remove_link: bool = False) -> list[Memb
     return mine
 
 
-def release_beside(who: str) -> None:
-    """As `release` and `remove_later`, in a process that nobody waits for.
+def release_soon(who: str) -> None:
+    """Have the connections of an owner that ends now taken back within a second, and its names at once.
 
-    To forget who was allowed to speak takes the kernel 10 ms.  What that
-    process does not come to do, is done by the next one that finds the owner dead.
+    To forget who was allowed to speak takes the kernel 10 ms, in which nobody
+    else can be allowed either: so it is done for many at a time, by the
+    process that also removes networks. What that one does not come to do, is
+    done by the next that finds the owner dead.
     """
-    if not member.of(who):
+    mine = member.of(who)
+    if any(one.ports for one in mine):
+        # Somebody may ask for the port again.
+        _release_beside(who)
         return
+    if any(one.names for one in mine):
+        with network.locked():
+            for one in mine:
+                names.leave(one)
+    if mine:
+        remove_later()
+
+
+def _release_beside(who: str) -> None:
+    """As `release` and `remove_later`, in a process that nobody waits for."""
     if os.fork():
         return
     try:
@@ -64,10 +81,12 @@ def take_back(one: Member, *, remove_link: bool = False) -> list[str]:
         return _take_back(one, remove_link=remove_link) if member.find(one.owner, one.network) else []
 
 
-def _take_back(one: Member, *, remove_link: bool = False) -> list[str]:
+def _take_back(one: Member, *, remove_link: bool = False, closed: bool = False) -> list[str]:
+    """With `closed`, the firewall has forgotten it already."""
     failures: list[str] = []
     removal = [_remove_link] if remove_link else []
-    for act in (names.leave, _close_firewall, _forget_flows, _give_ports_back, _give_addresses_back, *removal):
+    close = [] if closed else [_close_firewall]
+    for act in (names.leave, *close, _forget_flows, _give_ports_back, _give_addresses_back, *removal):
         try:
             act(one)
         except Exception as error:  # Whatever it is, the rest is taken back.
@@ -115,7 +134,9 @@ def _remove_link(one: Member) -> None:
 def drop_dead(name: str = "") -> list[Member]:
     """End the connections of owners that are gone; return them. The caller holds the network's lock."""
     gone = [one for one in member.dead() if not name or one.network == name]
-    return [one for one in gone if not _take_back(one)]
+    # In one piece, whose grace period the kernel waits for once.
+    elements.delete([element for one in gone if one.host_link for element in elements.of_member(one)])
+    return [one for one in gone if not _take_back(one, closed=True)]
 
 
 def unused() -> list[str]:
@@ -133,27 +154,27 @@ def remove_unused() -> list[str]:
 
 
 def remove_later() -> None:
-    """Leave a short-lived process behind that removes networks once nobody has used them for LINGER seconds.
+    """Leave a short-lived process behind that takes back what dead owners had, and networks LINGER seconds later.
 
     Nobody waits for it, and there is one at a time; when it is killed,
     `coso gc` does its work.
     """
     with network.locked():
-        if not unused():
-            return
         alone = os.open(ALONE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(alone)
             return
-        if os.fork():
+        if not (unused() or member.dead()) or os.fork():
             os.close(alone)
             return
     try:
         _detach(alone)
-        while _is_waiting(alone):
-            continue
+        pause = LOOK_SECONDS
+        while pause:
+            time.sleep(pause)
+            pause = _look(alone)
     finally:
         os._exit(0)
 
@@ -169,22 +190,22 @@ def _detach(keep: int) -> None:
         os.dup2(null, fd)
 
 
-def _is_waiting(alone: int) -> bool:
-    """Sleep until a network may go; False when none is unused, or another container has come to take care of it."""
+def _look(alone: int) -> float:
+    """Take back what is nobody's; the seconds until the next look, 0 when nothing is left to wait for."""
     if not os.path.isdir(network.DIRECTORY):
-        return False  # A tear-down was quicker; taking the lock would make the directory again.
+        return 0  # A tear-down was quicker; taking the lock would make the directory again.
     with network.locked():
+        drop_dead()
         now = time.time()
         left = {name: network.last_use(name) + LINGER - now for name in unused()}
         for name in [name for name, rest in left.items() if rest <= 0]:
             network.remove(name)
             del left[name]
-        if not left:
-            # Under the lock: the last container to end finds no one waiting, and starts another.
-            os.close(alone)
-            return False
-    time.sleep(max(0.01, min(left.values())))
-    return True
+        if left:
+            return max(0.01, min(LOOK_SECONDS, *left.values()))
+        # Under the lock: the last container to end finds no one waiting, and starts another.
+        os.close(alone)
+        return 0
 
 
 def collect() -> list[str]:

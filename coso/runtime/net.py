@@ -116,7 +116,7 @@ def release(helper: str, pid: int, started: int, container: str = "", words: tup
         cosonet.release(owner.of_process(pid, started))
 
 
-def release_beside(container: Container) -> bool:
+def release_soon(container: Container) -> bool:
     """Have the bundled helper's release done by another process; False where there is nothing of it to do."""
     if container.spec.limited or not container.pid or not is_bundled(container.spec.network):
         return False
@@ -125,7 +125,7 @@ def release_beside(container: Container) -> bool:
             from cosonet import owner
             from cosonet import release as cosonet
 
-            cosonet.release_beside(owner.of_process(int(words[1]), int(words[2])))
+            cosonet.release_soon(owner.of_process(int(words[1]), int(words[2])))
             return True
     return False
 

@@ -241,10 +241,10 @@ def explained(container: Container, failure: steps.FailedStep | OSError) -> Coso
 def end(container: Container) -> None:
     """Undo everything; what cannot be undone is said, and stays recorded for `coso gc`."""
     close(container)
-    beside = net.release_beside(container)
-    for failure in container.journal.undo(skip=net.RELEASE if beside else ""):
+    later = net.release_soon(container)
+    for failure in container.journal.undo(skip=net.RELEASE if later else ""):
         sys.stderr.write(f"coso: not undone: {failure}; `coso gc` will try again\n")
-    if not beside:
+    if not later:
         net.leave(container)
 
 
