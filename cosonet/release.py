@@ -147,6 +147,7 @@ def unused() -> list[str]:
 def remove_unused() -> list[str]:
     """Remove the networks that nobody uses; return their names."""
     with network.locked():
+        drop_dead()
         found = unused()
         for name in found:
             network.remove(name)
