@@ -188,6 +188,13 @@ def bench_compose(context: Context, runs: int = 5) -> None:
     context.run(f"{shlex.quote(sys.executable)} -m benchmarks.compose --runs {int(runs)}", env=dict(os.environ))
 
 
+@task(help={"runs": "runs of each way (default 40)", "many": "containers for the throughput (default 200)"})
+def bench_api(context: Context, runs: int = 40, many: int = 200) -> None:
+    """Compare containers started from Python with docker-py, testcontainers and crun."""
+    words = f"--runs {int(runs)} --many {int(many)}"
+    context.run(f"{shlex.quote(sys.executable)} -m benchmarks.api {words}", env=dict(os.environ))
+
+
 @task(help={"runs": "runs of each case (default 20)"})
 def bench(context: Context, runs: int = 20) -> None:
     """Compare the start of a container with crun and runc, installed from Debian where missing."""
