@@ -23,7 +23,8 @@ from pathlib import Path
 
 from benchmarks import bundle
 from benchmarks import containers as peers
-from benchmarks.containers import SCRATCH, hide_hybrid_controllers  # First: where state is kept follows from it.
+from benchmarks.__main__ import _hide_hybrid_controllers as hide_hybrid_controllers
+from benchmarks.containers import SCRATCH  # First: where state is kept follows from it.
 from coso.runtime.undo import remove_tree
 from coso.spawn import find
 from coso.verify import lab
