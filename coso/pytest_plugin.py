@@ -103,36 +103,47 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.fixture
-def coso_container(request: pytest.FixtureRequest) -> Iterator[MakeContainer]:
+def _coso_used(request: pytest.FixtureRequest) -> Iterator[_Used]:
+    """All that a test has of ours; what came last goes first, in whatever order its fixtures stand."""
+    from contextlib import ExitStack
+
+    used = request.node.stash[_USED] = _Used(ExitStack())
+    yield used
+    if used not in request.config.stash.get(_KEPT, []):
+        used.ends.close()
+
+
+@pytest.fixture
+def coso_container(request: pytest.FixtureRequest, _coso_used: _Used) -> MakeContainer:
     """Start containers that end with the test, as `coso.container` does.
 
     `c = coso_container("alpine", "sleep 9", memory="64m")`; without arguments
     it starts what the marker `@pytest.mark.coso(…)` says.
     """
-    yield from _containers(request, request.node)
+    return _starting(_coso_used, request.node)
 
 
 @pytest.fixture(scope="module")
-def coso_module_container(request: pytest.FixtureRequest) -> Iterator[MakeContainer]:
+def coso_module_container() -> Iterator[MakeContainer]:
     """The same, for containers that end with the module."""
-    yield from _containers(request, None)
+    yield from _lasting()
 
 
 @pytest.fixture(scope="session")
-def coso_session_container(request: pytest.FixtureRequest) -> Iterator[MakeContainer]:
+def coso_session_container() -> Iterator[MakeContainer]:
     """The same, for containers that end with the session (with xdist, of each worker)."""
-    yield from _containers(request, None)
+    yield from _lasting()
 
 
-def _containers(request: pytest.FixtureRequest, item: pytest.Item | None) -> Iterator[MakeContainer]:
+def _lasting() -> Iterator[MakeContainer]:
     from contextlib import ExitStack
 
-    import coso
+    with ExitStack() as ends:
+        yield _starting(_Used(ends), None)
 
-    ends = ExitStack()
-    used = _Used(ends)
-    if item is not None:
-        item.stash[_USED] = used
+
+def _starting(used: _Used, item: pytest.Item | None) -> MakeContainer:
+    import coso
 
     def start(*args: Any, **options: Any) -> coso.Container:
         if not args and "rootfs" not in options:
@@ -144,38 +155,31 @@ def _containers(request: pytest.FixtureRequest, item: pytest.Item | None) -> Ite
             args, options = marker.args, {**marker.kwargs, **options}
         one = coso.container(*args, **options)
         used.containers.append(one)
-        ends.callback(one.close)
+        used.ends.callback(one.close)
         return one
 
-    yield start
-    if used not in request.config.stash.get(_KEPT, []):
-        ends.close()
+    return start
 
 
 @pytest.fixture
-def coso_network() -> Iterator[coso.Network]:
+def coso_network(_coso_used: _Used) -> coso.Network:
     """A network that nothing else is on; containers find each other there by `name` and `network_alias`."""
     import coso
 
-    with coso.network(_unique("test")) as made:
-        yield made
+    return _coso_used.ends.enter_context(coso.network(_unique("test")))
 
 
 @pytest.fixture
-def coso_compose(request: pytest.FixtureRequest) -> Iterator[Callable[..., coso.Compose]]:
+def coso_compose(request: pytest.FixtureRequest, _coso_used: _Used) -> Callable[..., coso.Compose]:
     """Bring up compose files, beside the test where they are relative: `coso_compose("compose.yaml")`."""
-    from contextlib import ExitStack
-
     import coso
 
-    with ExitStack() as ends:
+    def up(*files: str | os.PathLike[str], **options: Any) -> coso.Compose:
+        here = os.path.dirname(str(request.path))
+        paths = [os.path.join(here, path) for path in files or ("compose.yaml",)]
+        return _coso_used.ends.enter_context(coso.compose(*paths, name=_unique("test"), **options))
 
-        def up(*files: str | os.PathLike[str], **options: Any) -> coso.Compose:
-            here = os.path.dirname(str(request.path))
-            paths = [os.path.join(here, path) for path in files or ("compose.yaml",)]
-            return ends.enter_context(coso.compose(*paths, name=_unique("test"), **options))
-
-        yield up
+    return up
 
 
 def _unique(base: str) -> str:

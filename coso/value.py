@@ -33,6 +33,7 @@ else:
             "__eq__": _eq,
             "__hash__": None,
             "__setattr__": _frozen,
+            "__reduce__": _reduce,
         }
         return type(cls.__name__, cls.__bases__, body)
 
@@ -71,6 +72,11 @@ def _eq(self: Any, other: Any) -> bool:
     if type(self) is not type(other):
         return False
     return all(bool(getattr(self, name) == getattr(other, name)) for name in self.__slots__)
+
+
+def _reduce(self: Any) -> tuple[Any, tuple[Any, ...]]:
+    """How a value is pickled: by its fields, since none can be assigned."""
+    return type(self), tuple(getattr(self, name) for name in self.__slots__)
 
 
 def _frozen(self: Any, name: str, _: Any) -> None:

@@ -14,11 +14,13 @@ from _socket import MSG_CMSG_CLOEXEC, socket
 from _struct import pack, unpack
 from time import perf_counter_ns
 
-from coso import quickjson
+from coso import quickjson, steps
 from coso.api.starter import BUSY, IDLE
 from coso.errors import CosoError, MissingError
 from coso.flags import Words
 from coso.kernel.process import is_limited, pidfd_send_signal
+from coso.runtime.start import end
+from coso.spec.build import spec_from
 from coso.value import replace
 
 TYPE_CHECKING = False
@@ -36,6 +38,8 @@ PIECE = 1 << 16
 MOST_REQUESTS = 1000
 # After these it is as it was before.
 LASTING = ("run", "exec")
+# What most containers are like before it is known what for.
+BLANK = spec_from(Words({"network": ["none"]}, ()), "/", ("true",), on_terminal=False)
 IDLE_MILLISECONDS = 5000
 
 
@@ -76,8 +80,19 @@ class Conversation:
 
 def main(requests: socket, tell: int) -> None:
     """Answer requests, one after the other, until there are no more, or this process is not as it was."""
+    blanks: list[Container] = []
+    try:
+        _serve(requests, tell, blanks)
+    finally:
+        for blank in blanks:
+            end(blank)
+
+
+def _serve(requests: socket, tell: int, blanks: list[Container]) -> None:
     mine = requests.fileno()
     for number in range(MOST_REQUESTS):
+        if not blanks:
+            _begin_one(blanks)
         if number and not _is_asked(mine):
             return
         fds = _receive(requests)
@@ -90,12 +105,26 @@ def main(requests: socket, tell: int) -> None:
         conversation = Conversation(fds[0], mine)
         request = conversation.line()
         if request:
-            _answer(conversation, request)
+            _answer(conversation, request, blanks)
         conversation.close()
         _quiet()
         if is_limited() or number == MOST_REQUESTS - 1 or (request and request["act"] not in LASTING):
             return
         os.write(tell, pack("=ci", IDLE, os.getpid()))
+
+
+def _begin_one(blanks: list[Container]) -> None:
+    """Begin the next container while nobody waits; where that cannot be done the request will tell why."""
+    from coso.runtime import blank
+
+    if is_limited():
+        return
+    try:
+        blanks.append(blank.make(BLANK))
+    except (steps.FailedStep, CosoError, OSError):
+        return
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, set())
 
 
 def _is_asked(requests: int) -> bool:
@@ -123,9 +152,12 @@ def _quiet() -> None:
     _signal.pthread_sigmask(_signal.SIG_SETMASK, set())
 
 
-def _answer(conversation: Conversation, request: Json) -> None:
+def _answer(conversation: Conversation, request: Json, blanks: list[Container]) -> None:
     try:
-        ACTS[request["act"]](conversation, request)
+        if request["act"] == "run":
+            _run(conversation, request, blanks)
+        else:
+            ACTS[request["act"]](conversation, request)
     except CosoError as error:
         conversation.say(error=said(error))
     except Exception as error:
@@ -138,7 +170,7 @@ def said(error: CosoError) -> Json:
     return {"kind": type(error).__name__, "message": error.message, "about": kept}
 
 
-def _run(conversation: Conversation, request: Json) -> None:
+def _run(conversation: Conversation, request: Json, blanks: list[Container]) -> None:
     """A container that lives as long as somebody listens."""
     from coso.engine.front import in_front
     from coso.images import blobs
@@ -156,7 +188,7 @@ def _run(conversation: Conversation, request: Json) -> None:
         conversation.say(end={"status": status, "oom": killed, "ms": _since(begun)})
         return status
 
-    in_front(given, source, tuple(request["command"]), claim, on_terminal=False, stay=stay)
+    in_front(given, source, tuple(request["command"]), claim, on_terminal=False, stay=stay, blanks=blanks)
 
 
 def _since(begun: int) -> float:
@@ -260,4 +292,4 @@ def _command(conversation: Conversation, request: Json) -> None:
     conversation.say(end={"status": status, "oom": False, "ms": _since(begun)})
 
 
-ACTS = {"command": _command, "run": _run, "exec": _exec, "put": _put, "get": _get}
+ACTS = {"command": _command, "exec": _exec, "put": _put, "get": _get}

@@ -29,8 +29,8 @@ RECORD = calcsize("=ci")
 LOADED = (
     "resource coso.api.runner coso.cgroups.files coso.cgroups.members coso.cgroups.v1 coso.cgroups.v2 "
     "coso.engine.files coso.engine.front coso.engine.inside coso.engine.record coso.engine.volumes coso.images.source "
-    "coso.runtime.copyup coso.runtime.namespaces coso.runtime.running coso.spec.seccomp_compiled cosonet.attach "
-    "cosonet.cli cosonet.release"
+    "coso.runtime.blank coso.runtime.copyup coso.runtime.namespaces coso.runtime.running "
+    "coso.spec.seccomp_compiled cosonet.attach cosonet.cli cosonet.release"
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from coso.flags import Words
 from coso.runtime.start import run
 from coso.runtime.supervise import supervise
-from coso.spec import Joined
+from coso.spec import Joined, Spec
 from coso.spec.build import labels, spec_from
 from coso.spec.mounts import Wish
 
@@ -29,10 +29,12 @@ def in_front(
     on_terminal: bool,
     explain: Explainer | None = None,
     stay: Callable[[Container], int] = supervise,
+    blanks: list[Container] | None = None,
 ) -> int:
     """Run a container whose life is this process's, and `stay` with it; its exit status. Raises CosoError.
 
-    `claim` is the lock under which its image was found, -1 for none.
+    `claim` is the lock under which its image was found, -1 for none; of
+    `blanks`, containers that have begun already, one is taken if it fits.
     """
     given = Words({**given.options, **_ports(given, source)}, given.rest)
     joined = joined_namespaces(given)
@@ -62,13 +64,21 @@ def in_front(
     about = _about(given, source, command, spec.process.args, wanted or [], anonymous)
     try:
         claims = tuple(fd for fd in (claim, using) if fd >= 0)
-        return run(spec, explain=explain, about=about, claims=claims, stay=stay)
+        blank = _take(blanks, spec) if blanks else None
+        return run(spec, explain=explain, about=about, claims=claims, stay=stay, blank=blank)
     finally:
         if anonymous:
             from coso.engine import volumes
 
             for name in anonymous:
                 volumes.remove(name, force=True)
+
+
+def _take(blanks: list[Container], spec: Spec) -> Container | None:
+    """A container that has begun already, if this one can go on from there."""
+    from coso.runtime.blank import fits
+
+    return blanks.pop() if fits(blanks[-1], spec) else None
 
 
 def _ports(given: Words, source: Source) -> dict[str, list[str]]:

@@ -98,7 +98,14 @@ class Place:
         try:
             return journal.open_at(self.journal, self.id)
         except (FileNotFoundError, NotADirectoryError):
+            # What a delete that was killed at its very end has left is nobody's.
+            remove_tree(self._gone)
             raise missing(self.id) from None
+
+    @property
+    def _gone(self) -> str:
+        """Where the directory goes when it is removed."""
+        return f"{os.path.dirname(self.path)}/{GONE}{self.id}"
 
     def remove(self, held: journal.Journal) -> None:
         """Undo all that is recorded and remove the directory; raises CosoError for what would not go."""
@@ -106,10 +113,9 @@ class Place:
         if failures:
             raise CosoError(f"the container {self.id} could not be undone: {'; '.join(failures)}", hint="try again")
         # Whoever waits for the lock finds the directory gone under this name, and so never half of it.
-        gone = f"{os.path.dirname(self.path)}/{GONE}{self.id}"
-        remove_tree(gone)
-        os.rename(self.path, gone)
-        remove_tree(gone)
+        remove_tree(self._gone)
+        os.rename(self.path, self._gone)
+        remove_tree(self._gone)
         held.close()
         if os.path.dirname(self.path) == ROOT:
             remove_empty_directories()

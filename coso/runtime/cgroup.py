@@ -27,10 +27,10 @@ def create(container: Container) -> None:
             raise
         container.cgroup = ""
         return
-    _hand_over(container)
+    hand_over(container)
 
 
-def _hand_over(container: Container) -> None:
+def hand_over(container: Container) -> None:
     """Give the group to the container's user where it sees nothing but its own, and may write there."""
     spec = container.spec
     shown = any(
@@ -73,7 +73,7 @@ def make_unit(container: Container) -> None:
     container.membership = cgroups.create(
         container.cgroup, container.hierarchies, resources, container.journal.record, existing=True
     )
-    _hand_over(container)
+    hand_over(container)
 
 
 UNIT = Step(

@@ -16,11 +16,24 @@ from coso.kernel.process import PR_SET_DUMPABLE, prctl
 from coso.runtime import command, pid, plan
 from coso.runtime.container import Container
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 SIGPIPE, SIGXFSZ = 13, 25
 
 
 def run(container: Container) -> None:
     """Execute the child's steps and become the command; never returns."""
+    _run(container, _enter)
+
+
+def run_blank(container: Container) -> None:
+    """As `run`, of a container that is given its Spec later (coso.runtime.blank)."""
+    _run(container, _enter_blank)
+
+
+def _run(container: Container, enter: Callable[[Container], None]) -> None:
     try:
         container.ours.close()
         if container.joins("pid") and not container.has("user"):
@@ -28,7 +41,7 @@ def run(container: Container) -> None:
             prctl(PR_SET_DUMPABLE, 0)
         # A session of its own: the caller's terminal cannot be typed into, nor its Ctrl-C reach the command twice.
         os.setsid()
-        _enter(container)
+        enter(container)
     except steps.FailedStep as failure:
         _last_words(container, failure.step.name, failure.__cause__)
     except BaseException as error:
@@ -44,9 +57,18 @@ def _last_words(container: Container, step: str, error: BaseException | None) ->
         os._exit(125)
 
 
-def _enter(container: Container) -> None:
+def _enter_blank(container: Container) -> None:
+    from coso.runtime import blank
+
+    steps.execute([step for step in plan.in_child(container.spec) if step in plan.IN_BLANK], container)
+    blank.receive(container)
+    _enter(container, done=plan.IN_BLANK)
+
+
+def _enter(container: Container, done: tuple[steps.Step, ...] = ()) -> None:
     spec = container.spec
-    steps.execute(plan.in_child(spec), container, container.observe)
+    wanted = [step for step in plan.in_child(spec) if step not in done] if done else plan.in_child(spec)
+    steps.execute(wanted, container, container.observe)
     if spec.process.args:
         command.check(container)
     container.theirs.send("ready")

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 OVERFLOW = 65534
 
 
+def _has_console(spec: Spec) -> bool:
+    """Whether /dev is one that the runtime fills, with a place for the terminal."""
+    return any(item.destination == "/dev" and item.type == "tmpfs" for item in spec.mounts)
+
+
 class Container:
     """See the module; descriptors are -1 until they are open."""
 
@@ -89,8 +94,12 @@ class Container:
         # An engine asks for its defaults on any machine: a limit out of reach becomes the nearest, and is said.
         self.clamps = False
         self.warn: Callable[[str], None] = _say
-        # Whether /dev is one that the runtime filled, with a place for the terminal.
-        self.has_console = any(item.destination == "/dev" and item.type == "tmpfs" for item in spec.mounts)
+        self.has_console = _has_console(spec)
+
+    def become(self, spec: Spec) -> None:
+        """Go on with another Spec, whose namespaces are the same."""
+        self.spec = spec
+        self.has_console = _has_console(spec)
 
     @property
     def hostname(self) -> str:

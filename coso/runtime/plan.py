@@ -53,14 +53,15 @@ def before_clone(spec: Spec) -> list[Step]:
     """The parent's steps before there is a process."""
     own = spec.namespaces
     return [
-        *(_name(spec)),
+        *name(spec),
         *([user.LEASE] if "user" in own and not spec.uid_mappings else []),
         *([] if spec.systemd else [cgroup.CREATE]),
         *([time.OFFSETS] if "time" in own and not by_helper(spec) else []),
     ]
 
 
-def _name(spec: Spec) -> list[Step]:
+def name(spec: Spec) -> list[Step]:
+    """The step that keeps others from a container's name."""
     if not spec.name or spec.root.kept:
         return []
     from coso.runtime import running
@@ -182,6 +183,10 @@ def in_child(spec: Spec) -> list[Step]:
         console.TERMINAL if spec.process.terminal else console.INPUT,
         *in_any_process(spec),
     ]
+
+
+# What the first process does before it matters what for (coso.runtime.blank).
+IN_BLANK = (cgroup.ENTER, handover.IDS, user.ROOT, net.PREPARE, mount.PRIVATE)
 
 
 def _nodes(spec: Spec) -> list[Step]:

@@ -36,6 +36,7 @@ def run(
     about: str = "",
     claims: tuple[int, ...] = (),
     stay: Callable[[Container], int] = supervise,
+    blank: Container | None = None,
 ) -> int:
     """Run a container to its end and return its exit status, which is what `stay` returns.
 
@@ -43,8 +44,9 @@ def run(
     it is, `claims` are closed, which hold what it uses;
     `observe` is told before and after each step, on both sides of the clone;
     `explain` gets each finished step and its microseconds, in the caller's
-    process.  Raises CosoError when the container cannot be started; whatever
-    was done until then is undone.
+    process; `blank` is a container that has begun already, and is its to end.
+    Raises CosoError when the container cannot be started; whatever was done
+    until then is undone.
     """
     check(spec)
     beyond = None
@@ -53,7 +55,7 @@ def run(
 
         beyond = outside.begin()
         spec = rootless.enter(rootless.for_user(spec))
-    container = Container(spec, journal.create(), *channel.pair())
+    container = blank or Container(spec, journal.create(), *channel.pair())
     container.outside = beyond
     container.observe = observe
     container.about, container.claims = about, claims
@@ -61,7 +63,7 @@ def run(
         container.cgroup = f"{spec.cgroups_path.strip('/')}/{container.cgroup}"
     masked, umask = take_over(), os.umask(0o022)
     try:
-        prepare(container, explain)
+        prepare(container, explain, spec)
         let_go(container, explain)
         return stay(container)
     except (steps.FailedStep, OSError) as failure:
@@ -101,10 +103,20 @@ def load(spec: Spec) -> None:
         import time  # noqa: F401
 
 
-def prepare(container: Container, explain: Explainer | None = None) -> None:
-    """Do everything up to the moment when the command may go; raises steps.FailedStep, CosoError or OSError."""
+def prepare(container: Container, explain: Explainer | None = None, wanted: Spec | None = None) -> None:
+    """Do everything up to the moment when the command may go; raises steps.FailedStep, CosoError or OSError.
+
+    `wanted` is the Spec for a container that has begun without.
+    """
     try:
-        _prepare(container, explain)
+        if container.pid and wanted:
+            from coso.runtime import blank
+
+            container.filter, container.filter_flags = security.filter_for(wanted)
+            blank.fill(container, wanted)
+        else:
+            _begin(container, explain)
+        _go_on(container, explain)
     except (steps.FailedStep, OSError):
         # Both sides work at the same time: what fails here may only follow from the end of the other.
         for kind, words, _ in container.ours.last_words() if container.pid else ():
@@ -112,7 +124,8 @@ def prepare(container: Container, explain: Explainer | None = None) -> None:
         raise
 
 
-def _prepare(container: Container, explain: Explainer | None) -> None:
+def _begin(container: Container, explain: Explainer | None) -> None:
+    """Everything until there is a first process, which knows who is who."""
     spec = container.spec
     container.filter, container.filter_flags = security.filter_for(spec)
     observe = _timed(container.observe, explain)
@@ -129,9 +142,14 @@ def _prepare(container: Container, explain: Explainer | None) -> None:
         steps.execute(plan.groups(spec), container, observe)
         handover.give_groups(container)
     steps.execute(plan.ids(spec), container, observe)
-    console.give_pipes(container)
     if plan.awaits_ids(spec):
         handover.give_ids(container)
+
+
+def _go_on(container: Container, explain: Explainer | None) -> None:
+    """What is beside the first process's own steps, up to the moment when the command may go."""
+    spec, observe = container.spec, _timed(container.observe, explain)
+    console.give_pipes(container)
     steps.execute(plan.roots(spec), container, observe)
     handover.give_root(container)
     steps.execute(plan.files(spec), container, observe)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import coso
+from coso.api import client
 from tests.integration.conftest import what_is_left
 from tests.integration.containers import conftest as containers
 
@@ -20,6 +21,7 @@ def _helper(programs: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COSO_NETWORK", str(programs / "cosonet"))
         yield
+        client.close()
 
 
 @pytest.fixture
@@ -27,4 +29,5 @@ def starter(_helper: None, alpine: str) -> Iterator[coso.Starter]:
     """A starter of the test's own; when it has ended nothing is left."""
     with coso.Starter() as one:
         yield one
+    client.close()
     assert not what_is_left()

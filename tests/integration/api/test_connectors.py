@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from testinfra.host import Host
 
 import coso
 from coso.connectors import testinfra as backend
+from coso.connectors.testcontainers import DockerContainer, wait_for_logs
 
 BIN = Path(sys.executable).parent
 DEPLOY = """
@@ -136,3 +138,19 @@ def test_ansible_provisions_and_then_changes_nothing(box: coso.Container, tmp_pa
     assert re.search(r"box .*ok=6 +changed=0 .*failed=0", again), again
     assert (tmp_path / "fetched").read_text() == "conf"
     assert "there is no container 'nobody'" in play("nobody")
+
+
+def test_what_was_written_for_testcontainers(alpine: str) -> None:
+    described = (
+        DockerContainer(alpine).with_env("A", "b").with_exposed_ports(80).with_command("nc -lk -p 80 -e echo hi")
+    )
+    with described as c:
+        c.get_wrapped_container().wait_for(port=80)
+        with socket.create_connection((c.get_container_host_ip(), c.get_exposed_port(80)), 5) as end:
+            assert end.recv(9) == b"hi\n"
+        assert c.exec("echo $A") == (0, b"b\n")
+    with DockerContainer(alpine).with_command(["echo", "ready"]) as c:
+        wait_for_logs(c, "ready", timeout=5)
+        assert c.get_logs() == (b"ready\n", b"")
+    with pytest.raises(coso.UsageError, match="not started"):
+        described.__class__(alpine).get_logs()
