@@ -120,7 +120,7 @@ def give_image(engines: dict[str, Words]) -> None:
     """The same image for all."""
     archive = f"{SCRATCH}/image.tar"
     _run([*engines["coso"], "save", "-o", archive, IMAGE])
-    for name in ("podman", "docker"):
+    for name in engines.keys() & {"podman", "docker"}:
         _run([*engines[name], "load", "-i", archive])
 
 
