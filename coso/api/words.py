@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
-from coso.cli.options import OPTIONS
 from coso.errors import UsageError
+from coso.options import OPTIONS
 
 Pairs = Mapping[str, str | int] | Sequence[str]
 Many = Sequence[str] | str

@@ -11,12 +11,12 @@ from coso.build.dockerfile import Instruction
 from coso.build.stage import Stage, Wishes
 from coso.cli import table
 from coso.cli.containers import FORCE
-from coso.cli.options import OPTIONS as RUN_OPTIONS
 from coso.errors import UsageError
 from coso.flags import Option, Words, read_words
 from coso.images import blobs, registries, store, tidy
 from coso.images import instructions as changes
 from coso.images.reference import familiar, parse
+from coso.options import OPTIONS as RUN_OPTIONS
 
 NAMES = ("Dockerfile", "Containerfile")
 LIMITS = "memory memory-swap cpus cpu-shares cpu-period cpu-quota cpuset-cpus cpuset-mems shm-size ulimit dns".split()

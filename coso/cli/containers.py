@@ -133,7 +133,7 @@ UPDATES = (
 
 def update(words: list[str]) -> int:
     """`coso update`."""
-    from coso.cli.options import OPTIONS
+    from coso.options import OPTIONS
 
     options = tuple(option for option in OPTIONS if option.name in UPDATES)
     given = read_words(options, words, "coso update [OPTIONS] CONTAINER [CONTAINER …]", least=1)

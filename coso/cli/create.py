@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
-from coso.cli.options import OPTIONS
 from coso.cli.sources import source_and_command
 from coso.engine import control, events, launching, make, record
 from coso.engine.attach import DEFAULT_KEYS, join, keys_of
 from coso.errors import CosoError, UsageError
 from coso.flags import Option, Words, read_words
 from coso.images import blobs
+from coso.options import OPTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ def tables() -> dict[str, tuple[str, str, tuple[Option, ...]]]:
     found = {}
     for _, name, path, text in commands.TABLE:
         if path == "run:main":
-            from coso.cli.options import OPTIONS
+            from coso.options import OPTIONS
 
             found[name] = (text, "coso run [OPTIONS] [IMAGE] [COMMAND …]", OPTIONS)
             continue

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
-from coso.cli.options import OPTIONS
 from coso.cli.sources import source_and_command
 from coso.engine.front import in_front
 from coso.errors import UsageError
 from coso.flags import HELP as HELP_OPTION
 from coso.flags import Words, parse, usage
 from coso.images import blobs
+from coso.options import OPTIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""Images: so far, the rootfs that `invoke fs-setup` makes."""
+"""Images: names and registries, the store, layers packed and unpacked; the rootfs that `invoke fs-setup` makes."""

@@ -10,8 +10,8 @@ from coso.api.client import error_from
 from coso.api.completed import Completed, words
 from coso.api.runner import said
 from coso.api.words import LEFT_OUT, PLURALS, Options, words_of
-from coso.cli.options import OPTIONS
 from coso.errors import CommandFailedError, CommandNotFoundError, CosoError, MissingError, UsageError
+from coso.options import OPTIONS
 
 
 def test_the_options_are_those_of_coso_run() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from coso import flags
 from coso.cli import commands
-from coso.cli.options import OPTIONS
+from coso.options import OPTIONS
 from tests.integration.conftest import ROOT, Coso
 from tests.integration.containers.conftest import IMAGE, remove_all
 from tests.integration.engines.conftest import Place
