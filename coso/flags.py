@@ -157,5 +157,5 @@ def usage(table: tuple[Option, ...]) -> str:
     for option in table:
         letter = f"-{option.letter}, " if option.letter else "    "
         argument = f" {option.argument}" if option.argument else ""
-        lines.append(f"  {letter}--{option.name}{argument}".ljust(32) + option.help)
+        lines.append(f"{f'  {letter}--{option.name}{argument}':31} {option.help}")
     return "\n".join(lines)
