@@ -48,7 +48,12 @@ def run(
     Raises CosoError when the container cannot be started; whatever was done
     until then is undone.
     """
-    check(spec)
+    try:
+        check(spec)
+    except CosoError:
+        if blank:
+            end(blank)
+        raise
     beyond = None
     if is_limited():
         from coso.runtime import outside, rootless
