@@ -129,9 +129,17 @@ def _in_foreground(container: str, config: Json) -> Record | None:
     for kind, *words in journal.records_of(container):
         if kind == "kill" and start_time(int(words[0])) == int(words[1]):
             state = {"status": "running", "pid": int(words[0]), "ticks": int(words[1])}
-            state |= {"startedAt": config.get("created", ""), "cgroup": f"coso-{container}"}
+            state |= {"startedAt": config.get("created", ""), "cgroup": _group_of(container)}
             return Record(container, config, _as_it_is(state))
     return None
+
+
+def _group_of(container: str) -> str:
+    """The control group of a container in the foreground; an ordinary user's has none."""
+    from coso.cgroups import hierarchies
+
+    group = f"coso-{container}"
+    return group if any(os.path.isdir(f"{one.path}/{group}") for one in hierarchies()) else ""
 
 
 def runs(state: Json) -> bool:

@@ -113,6 +113,8 @@ def prepare(container: Container, explain: Explainer | None = None, wanted: Spec
 
     `wanted` is the Spec for a container that has begun without.
     """
+    # Before the first process is given an observer of its own.
+    observe = _timed(container.observe, explain)
     try:
         if container.pid and wanted:
             from coso.runtime import blank
@@ -120,8 +122,8 @@ def prepare(container: Container, explain: Explainer | None = None, wanted: Spec
             container.filter, container.filter_flags = security.filter_for(wanted)
             blank.fill(container, wanted)
         else:
-            _begin(container, explain)
-        _go_on(container, explain)
+            _begin(container, explain, observe)
+        _go_on(container, explain, observe)
     except (steps.FailedStep, OSError):
         # Both sides work at the same time: what fails here may only follow from the end of the other.
         for kind, words, _ in container.ours.last_words() if container.pid else ():
@@ -129,11 +131,10 @@ def prepare(container: Container, explain: Explainer | None = None, wanted: Spec
         raise
 
 
-def _begin(container: Container, explain: Explainer | None) -> None:
+def _begin(container: Container, explain: Explainer | None, observe: steps.Observer | None) -> None:
     """Everything until there is a first process, which knows who is who."""
     spec = container.spec
     container.filter, container.filter_flags = security.filter_for(spec)
-    observe = _timed(container.observe, explain)
     container.nested = _timed(container.observe, explain)
     steps.execute(plan.before_clone(spec), container, observe)
     if explain:
@@ -151,9 +152,9 @@ def _begin(container: Container, explain: Explainer | None) -> None:
         handover.give_ids(container)
 
 
-def _go_on(container: Container, explain: Explainer | None) -> None:
+def _go_on(container: Container, explain: Explainer | None, observe: steps.Observer | None) -> None:
     """What is beside the first process's own steps, up to the moment when the command may go."""
-    spec, observe = container.spec, _timed(container.observe, explain)
+    spec = container.spec
     console.give_pipes(container)
     steps.execute(plan.roots(spec), container, observe)
     handover.give_root(container)

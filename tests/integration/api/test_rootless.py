@@ -18,11 +18,12 @@ done = coso.run("", ["id", "-u"], rootfs={rootfs!r}, network="none")
 assert done.stdout == "0\\n", done
 for _ in range(3):
     assert coso.run("", "exit 5", rootfs={rootfs!r}, network="none").status == 5
-with coso.container("", "echo begun; sleep 60", rootfs={rootfs!r}, network="none") as c:
+# What is in a root filesystem of root's cannot be changed by others, a mount of their own can.
+with coso.container("", "echo begun; sleep 60", rootfs={rootfs!r}, network="none", tmpfs=["/data"]) as c:
     c.wait_for(log="begun")
     assert c.exec("echo inside").stdout == "inside\\n"
-    c.put("/tmp/file", "text")
-    assert c.get("/tmp/file") == b"text"
+    c.put("/data/file", "text")
+    assert c.get("/data/file") == b"text"
 try:
     coso.run("", "true", rootfs={rootfs!r}, network="none", memory="64m")
 except coso.CosoError as error:
