@@ -6,7 +6,7 @@ import time
 
 from tests.integration.conftest import Coso
 
-SPIN = "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done"
+SPIN = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"
 FORKS = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 0.5 & done; wait; echo all"
 EAT = "dd if=/dev/zero of=/dev/null bs=64M count=1"
 

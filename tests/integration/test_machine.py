@@ -27,7 +27,8 @@ from tests.integration.conftest import ROOT, machines_network
 testinfra_hosts = [vm.guest() or "local://"]
 
 SETUPS = ("install", "fs-setup", "net-setup")
-SPIN = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"
+# At least 0.1 s of processor time on a quick machine: five periods' worth with --cpus 0.2.
+SPIN = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done"
 FORKS = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 0.5 & done; wait; echo all"
 EAT = "dd if=/dev/zero of=/dev/null bs=64M count=1"
 # What the set-ups may change, in words that can be compared.
