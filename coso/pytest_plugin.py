@@ -93,6 +93,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     import signal
     import sys
 
+    # Begun in the background by a shell, pytest would ignore Ctrl-C, which is the only way on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     names = [f"  coso exec -it {one.id} sh\n" for used in kept for one in used.containers if one.status == "running"]
     sys.__stderr__.write(f"\n{KEPT_HINT}\n{''.join(names)}")  # type: ignore[union-attr]
     sys.__stderr__.flush()  # type: ignore[union-attr]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -131,17 +132,23 @@ def test_kept_for_looking_inside(alpine: str, tmp_path: Path) -> None:
     )
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--coso-keep", str(tmp_path)]
+    # As a shell begins what shall be in the background, with Ctrl-C ignored.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     running = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-    assert running.stderr
-    said = next(line for line in iter(running.stderr.readline, "") if "coso exec" in line)
-    container = said.split()[3]
-    seen = subprocess.run(
-        [sys.executable, "-c", f"import coso; print(coso.find({container!r}).exec('echo inside').stdout)"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "inside" in seen.stdout, seen.stderr
-    running.send_signal(2)
-    running.communicate(timeout=30)
+    signal.signal(signal.SIGINT, before)
+    try:
+        assert running.stderr
+        said = next(line for line in iter(running.stderr.readline, "") if "coso exec" in line)
+        container = said.split()[3]
+        seen = subprocess.run(
+            [sys.executable, "-c", f"import coso; print(coso.find({container!r}).exec('echo inside').stdout)"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "inside" in seen.stdout, seen.stderr
+        running.send_signal(signal.SIGINT)
+        running.communicate(timeout=30)
+    finally:
+        running.kill()
     assert not what_is_left()
