@@ -244,6 +244,7 @@ def test_the_container_s_own_reason_is_told_and_not_what_follows_from_it(net_run
         done = net_run("--sysctl", "kernel.hostname=x", "--", "true")
         assert done.returncode == 125
         assert "kernel.hostname cannot be set" in done.stderr
+    assert not what_is_left()
 
 
 def test_a_helper_that_fails_is_quoted_and_nothing_runs(coso: Coso, rootfs: Path, tmp_path: Path) -> None:
