@@ -14,13 +14,12 @@ from _socket import MSG_CMSG_CLOEXEC, socket
 from _struct import pack, unpack
 from time import perf_counter_ns
 
-from coso import quickjson, steps
+from coso import quickjson
+from coso.api.ahead import Ahead
 from coso.api.starter import BUSY, IDLE
 from coso.errors import CosoError, MissingError
 from coso.flags import Words
 from coso.kernel.process import is_limited, pidfd_send_signal
-from coso.runtime.start import end
-from coso.spec.build import spec_from
 from coso.value import replace
 
 TYPE_CHECKING = False
@@ -38,8 +37,6 @@ PIECE = 1 << 16
 MOST_REQUESTS = 1000
 # After these it is as it was before.
 LASTING = ("run", "exec")
-# What most containers are like before it is known what for.
-BLANK = spec_from(Words({"network": ["none"]}, ()), "/", ("true",), on_terminal=False)
 IDLE_MILLISECONDS = 5000
 
 
@@ -80,19 +77,17 @@ class Conversation:
 
 def main(requests: socket, tell: int) -> None:
     """Answer requests, one after the other, until there are no more, or this process is not as it was."""
-    blanks: list[Container] = []
+    ahead = Ahead()
     try:
-        _serve(requests, tell, blanks)
+        _serve(requests, tell, ahead)
     finally:
-        for blank in blanks:
-            end(blank)
+        ahead.end()
 
 
-def _serve(requests: socket, tell: int, blanks: list[Container]) -> None:
+def _serve(requests: socket, tell: int, ahead: Ahead) -> None:
     mine = requests.fileno()
     for number in range(MOST_REQUESTS):
-        if not blanks:
-            _begin_one(blanks)
+        ahead.begin()
         if number and not _is_asked(mine):
             return
         fds = _receive(requests)
@@ -105,26 +100,12 @@ def _serve(requests: socket, tell: int, blanks: list[Container]) -> None:
         conversation = Conversation(fds[0], mine)
         request = conversation.line()
         if request:
-            _answer(conversation, request, blanks)
+            _answer(conversation, request, ahead)
         conversation.close()
         _quiet()
         if is_limited() or number == MOST_REQUESTS - 1 or (request and request["act"] not in LASTING):
             return
         os.write(tell, pack("=ci", IDLE, os.getpid()))
-
-
-def _begin_one(blanks: list[Container]) -> None:
-    """Begin the next container while nobody waits; where that cannot be done the request will tell why."""
-    from coso.runtime import blank
-
-    if is_limited():
-        return
-    try:
-        blanks.append(blank.make(BLANK))
-    except (steps.FailedStep, CosoError, OSError):
-        return
-    finally:
-        _signal.pthread_sigmask(_signal.SIG_SETMASK, set())
 
 
 def _is_asked(requests: int) -> bool:
@@ -152,10 +133,10 @@ def _quiet() -> None:
     _signal.pthread_sigmask(_signal.SIG_SETMASK, set())
 
 
-def _answer(conversation: Conversation, request: Json, blanks: list[Container]) -> None:
+def _answer(conversation: Conversation, request: Json, ahead: Ahead) -> None:
     try:
         if request["act"] == "run":
-            _run(conversation, request, blanks)
+            _run(conversation, request, ahead)
         else:
             ACTS[request["act"]](conversation, request)
     except CosoError as error:
@@ -170,7 +151,7 @@ def said(error: CosoError) -> Json:
     return {"kind": type(error).__name__, "message": error.message, "about": kept}
 
 
-def _run(conversation: Conversation, request: Json, blanks: list[Container]) -> None:
+def _run(conversation: Conversation, request: Json, ahead: Ahead) -> None:
     """A container that lives as long as somebody listens."""
     from coso.engine.front import in_front
     from coso.images import blobs
@@ -188,7 +169,7 @@ def _run(conversation: Conversation, request: Json, blanks: list[Container]) -> 
         conversation.say(end={"status": status, "oom": killed, "ms": _since(begun)})
         return status
 
-    in_front(given, source, tuple(request["command"]), claim, on_terminal=False, stay=stay, blanks=blanks)
+    in_front(given, source, tuple(request["command"]), claim, on_terminal=False, stay=stay, take=ahead.take)
 
 
 def _since(begun: int) -> float:

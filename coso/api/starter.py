@@ -53,6 +53,7 @@ def _detach(kept: int) -> None:
     """Leave the terminal, the directory and the descriptors of whoever began this; what it says goes on to there."""
     os.setsid()
     os.chdir("/")
+    os.umask(0o022)
     null = os.open("/dev/null", os.O_RDWR)
     for fd in (0, 1):
         os.dup2(null, fd)

@@ -29,12 +29,12 @@ def in_front(
     on_terminal: bool,
     explain: Explainer | None = None,
     stay: Callable[[Container], int] = supervise,
-    blanks: list[Container] | None = None,
+    take: Callable[[Spec], Container | None] | None = None,
 ) -> int:
     """Run a container whose life is this process's, and `stay` with it; its exit status. Raises CosoError.
 
-    `claim` is the lock under which its image was found, -1 for none; of
-    `blanks`, containers that have begun already, one is taken if it fits.
+    `claim` is the lock under which its image was found, -1 for none; `take`
+    has perhaps a container that has begun already and can become this one.
     """
     given = Words({**given.options, **_ports(given, source)}, given.rest)
     joined = joined_namespaces(given)
@@ -64,7 +64,7 @@ def in_front(
     about = _about(given, source, command, spec.process.args, wanted or [], anonymous)
     try:
         claims = tuple(fd for fd in (claim, using) if fd >= 0)
-        blank = _take(blanks, spec) if blanks else None
+        blank = take(spec) if take else None
         return run(spec, explain=explain, about=about, claims=claims, stay=stay, blank=blank)
     finally:
         if anonymous:
@@ -72,13 +72,6 @@ def in_front(
 
             for name in anonymous:
                 volumes.remove(name, force=True)
-
-
-def _take(blanks: list[Container], spec: Spec) -> Container | None:
-    """A container that has begun already, if this one can go on from there."""
-    from coso.runtime.blank import fits
-
-    return blanks.pop() if fits(blanks[-1], spec) else None
 
 
 def _ports(given: Words, source: Source) -> dict[str, list[str]]:

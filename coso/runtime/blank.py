@@ -2,7 +2,9 @@
 
 Half of a start does not depend on what is to run: the range of ids, the
 control groups, the clone, the maps.  Who starts many containers has that done
-for the next one while nobody waits (coso.api.runner), and gives it its Spec later.
+for the next one while nobody waits (coso.api.ahead), and gives it its Spec later.
+Where the next one is expected to be like the last, it is made up to its
+root, and only its command is open.
 """
 
 from __future__ import annotations
@@ -11,18 +13,25 @@ import os
 import pickle
 
 from coso import cgroups, steps
+from coso.errors import CosoError
 from coso.kernel.process import is_limited, start_time
-from coso.runtime import cgroup, channel, child, handover, journal, plan, start
+from coso.runtime import cgroup, channel, child, handover, journal, mount, plan, process, root, security, start
 from coso.runtime.container import Container
 from coso.spec import Hooks, Spec
+from coso.value import replace
 
 # With less there might be no room for what the process that waits has touched by then.
 LEAST_MEMORY = 32 << 20
 
 
-def make(spec: Spec) -> Container:
-    """Begin a container like this one, up to where it matters what it is for. Raises CosoError and OSError."""
+def make(spec: Spec, *, rooted: bool = False) -> Container:
+    """Begin a container like this one, up to where it matters what it is for. Raises CosoError and OSError.
+
+    With `rooted`, up to where its command matters: its process is in its root already.
+    """
     container = Container(spec, journal.create(), *channel.pair())
+    container.rooted = rooted
+    container.stamps = _stamps(spec) if rooted else ()
     start.take_over()
     try:
         steps.execute(plan.before_clone(spec), container)
@@ -31,25 +40,65 @@ def make(spec: Spec) -> Container:
         container.journal.record("kill", str(container.pid), str(start_time(container.pid)))
         steps.execute(plan.ids(spec), container)
         handover.give_ids(container)
+        if rooted:
+            start.give_root(container)
+            message = container.ours.receive()
+            if message is None or message[0] != "rooted":
+                raise CosoError("a container could not be made ahead of its time")
     except BaseException:
         start.end(container)
         raise
     return container
 
 
+def can_be_rooted(spec: Spec) -> bool:
+    """Whether a container's root can be made before anybody asks for it: of nothing that changes in the meantime."""
+    wanted = spec.process
+    labelled = wanted.apparmor_profile or wanted.selinux_label or spec.mount_label
+    shows = any(mount.shows_host(item) for item in spec.mounts)
+    fixed = spec.root.overlay and spec.root.layers and not spec.root.kept
+    return bool(fixed and _is_plain(spec) and not (labelled or shows or wanted.terminal))
+
+
+def _is_plain(spec: Spec) -> bool:
+    special = spec.joined or spec.uid_mappings or spec.systemd or spec.cgroups_path or spec.net_devices
+    return not special and "time" not in spec.namespaces and spec.hooks == Hooks() and not is_limited()
+
+
+def alike(one: Spec, other: Spec) -> bool:
+    """Whether two containers differ in no more than what their command, their limits and their networks are."""
+    wanted = other.process
+    same = replace(
+        one,
+        process=replace(one.process, args=wanted.args, env=wanted.env, oom_score_adj=wanted.oom_score_adj),
+        resources=other.resources,
+        name=other.name,
+        network=other.network,
+        network_words=other.network_words,
+        networks_more=other.networks_more,
+    )
+    return same == other
+
+
 def fits(container: Container, spec: Spec) -> bool:
     """Whether a container can become one with this Spec."""
     memory = spec.resources.memory
-    plain = not (spec.joined or spec.uid_mappings or spec.systemd or spec.cgroups_path or spec.net_devices)
     roomy = not memory.disable_oom_killer and not 0 < (memory.limit or 0) < LEAST_MEMORY
-    return (
-        plain
-        and roomy
-        and spec.namespaces == container.spec.namespaces
-        and spec.hooks == Hooks()
-        and not spec.root.kept
-        and not is_limited()
-    )
+    if container.rooted:
+        return roomy and alike(container.spec, spec) and container.stamps == _stamps(spec)
+    return roomy and _is_plain(spec) and spec.namespaces == container.spec.namespaces and not spec.root.kept
+
+
+def _stamps(spec: Spec) -> tuple[tuple[int, int, int], ...]:
+    """What tells whether the directories below a root, and the host's resolvers, are still those they were."""
+    found = []
+    for path in (*(f"{spec.root.path}/{name}" for name in spec.root.layers), "/etc/resolv.conf"):
+        try:
+            seen = os.stat(path)
+            found.append((seen.st_dev, seen.st_ino, seen.st_ctime_ns))
+        except OSError:
+            found.append((0, 0, 0))
+    return tuple(found)
 
 
 def fill(container: Container, spec: Spec) -> None:
@@ -57,6 +106,8 @@ def fill(container: Container, spec: Spec) -> None:
     before = container.spec.resources
     container.become(spec)
     steps.execute(plan.name(spec), container)
+    if spec.process.oom_score_adj is not None:
+        steps.execute([process.OOM], container)
     if spec.resources != before:
         made = cgroups.create(
             container.cgroup, container.hierarchies, spec.resources, container.journal.record, existing=True
@@ -65,9 +116,13 @@ def fill(container: Container, spec: Spec) -> None:
             if fd >= 0:
                 os.close(fd)
     cgroup.hand_over(container)
+    if container.rooted:
+        root.tell(container)
+    container.filter, container.filter_flags = security.filter_for(spec)
     fd = os.memfd_create("spec", os.MFD_CLOEXEC)
     try:
-        os.write(fd, pickle.dumps((spec, container.filter, container.filter_flags)))
+        asked = spec.process if container.rooted else spec
+        os.write(fd, pickle.dumps((asked, container.filter, container.filter_flags)))
         container.ours.send("spec", fds=(fd, 0, 1, 2))
     finally:
         os.close(fd)
@@ -80,9 +135,9 @@ def receive(container: Container) -> None:
         os._exit(0)
     fd, *streams = message[2]
     data = os.pread(fd, os.fstat(fd).st_size, 0)
-    spec, container.filter, container.filter_flags = pickle.loads(data)
+    asked, container.filter, container.filter_flags = pickle.loads(data)
     os.close(fd)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    container.become(spec)
+    container.become(replace(container.spec, process=asked) if container.rooted else asked)

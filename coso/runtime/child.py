@@ -60,14 +60,24 @@ def _last_words(container: Container, step: str, error: BaseException | None) ->
 def _enter_blank(container: Container) -> None:
     from coso.runtime import blank
 
-    steps.execute([step for step in plan.in_child(container.spec) if step in plan.IN_BLANK], container)
-    blank.receive(container)
-    _enter(container, done=plan.IN_BLANK)
+    if container.rooted:
+        steps.execute(plan.to_root(container.spec), container)
+        container.theirs.send("rooted")
+        blank.receive(container)
+        _go(container, plan.in_root(container.spec))
+    else:
+        steps.execute([step for step in plan.to_root(container.spec) if step in plan.IN_BLANK], container)
+        blank.receive(container)
+        _go(container, [step for step in plan.in_child(container.spec) if step not in plan.IN_BLANK])
 
 
-def _enter(container: Container, done: tuple[steps.Step, ...] = ()) -> None:
+def _enter(container: Container) -> None:
+    _go(container, plan.in_child(container.spec))
+
+
+def _go(container: Container, wanted: list[steps.Step]) -> None:
+    """Execute the steps that are left, and become the command once that may go."""
     spec = container.spec
-    wanted = [step for step in plan.in_child(spec) if step not in done] if done else plan.in_child(spec)
     steps.execute(wanted, container, container.observe)
     if spec.process.args:
         command.check(container)

@@ -72,6 +72,9 @@ class Container:
         # Its network namespace, held open by the parent while interfaces could still come back.
         self.network_namespace = -1
         self.ready = False
+        # Made ahead of its time: its first process is in its root, made of what these stamps say (coso.runtime.blank).
+        self.rooted = False
+        self.stamps: tuple[tuple[int, int, int], ...] = ()
         self.filter = b""
         self.filter_flags = 0
         self.home = "/"

@@ -116,18 +116,23 @@ def release(helper: str, pid: int, started: int, container: str = "", words: tup
         cosonet.release(owner.of_process(pid, started))
 
 
-def release_soon(container: Container) -> bool:
-    """Have the bundled helper's release done by another process; False where there is nothing of it to do."""
+def owner_of(container: Container) -> str:
+    """As whom the bundled helper knows the container, if it has anything that another process may take back."""
     if container.spec.limited or not container.pid or not is_bundled(container.spec.network):
-        return False
+        return ""
     for kind, *words in container.journal.records:
         if kind == RELEASE:
             from cosonet import owner
-            from cosonet import release as cosonet
 
-            cosonet.release_soon(owner.of_process(int(words[1]), int(words[2])))
-            return True
-    return False
+            return owner.of_process(int(words[1]), int(words[2]))
+    return ""
+
+
+def release_soon(owner: str) -> None:
+    """Have the bundled helper's release done by another process; the owner has ended."""
+    from cosonet import release as cosonet
+
+    cosonet.release_soon(owner)
 
 
 def is_bundled(path: str) -> bool:

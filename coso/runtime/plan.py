@@ -157,6 +157,11 @@ def network(spec: Spec) -> list[Step]:
 
 def in_child(spec: Spec) -> list[Step]:
     """The child's steps, up to the moment when the command may go."""
+    return [*to_root(spec), *in_root(spec)]
+
+
+def to_root(spec: Spec) -> list[Step]:
+    """The child's steps until it is in its root."""
     own = spec.namespaces
     return [
         *([handover.GROUPS] if spec.systemd else []),
@@ -180,6 +185,12 @@ def in_child(spec: Spec) -> list[Step]:
         mount.PROTECT,
         *([root.READONLY] if spec.root.readonly else []),
         root.PIVOT,
+    ]
+
+
+def in_root(spec: Spec) -> list[Step]:
+    """The first process's steps in its root: from here on only the command matters."""
+    return [
         console.TERMINAL if spec.process.terminal else console.INPUT,
         *in_any_process(spec),
     ]

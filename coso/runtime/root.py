@@ -38,14 +38,20 @@ def make_layers(container: Container) -> None:
     make_directories(os.path.dirname(path))
     container.journal.record("remove-tree", path)
     os.mkdir(path, 0o711)
-    if container.about:
-        fd = os.open(f"{path}/config.json", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-        os.write(fd, container.about.encode())
-        os.close(fd)
-        for claim in container.claims:
-            os.close(claim)
+    tell(container)
     fill_layers(path, container.root_uid, container.root_gid)
     _make_etc(container)
+
+
+def tell(container: Container) -> None:
+    """Keep beside the layer what other commands shall know; from then on that claims what the container uses."""
+    if not container.about:
+        return
+    fd = os.open(f"{container.directory}/config.json", os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    os.write(fd, container.about.encode())
+    os.close(fd)
+    for claim in container.claims:
+        os.close(claim)
 
 
 def fill_layers(path: str, owner: int, group: int) -> None:

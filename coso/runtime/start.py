@@ -119,7 +119,6 @@ def prepare(container: Container, explain: Explainer | None = None, wanted: Spec
         if container.pid and wanted:
             from coso.runtime import blank
 
-            container.filter, container.filter_flags = security.filter_for(wanted)
             blank.fill(container, wanted)
         else:
             _begin(container, explain, observe)
@@ -156,16 +155,22 @@ def _go_on(container: Container, explain: Explainer | None, observe: steps.Obser
     """What is beside the first process's own steps, up to the moment when the command may go."""
     spec = container.spec
     console.give_pipes(container)
-    steps.execute(plan.roots(spec), container, observe)
-    handover.give_root(container)
-    steps.execute(plan.files(spec), container, observe)
-    handover.give_files(container)
+    if not container.rooted:
+        give_root(container, observe)
     steps.execute(plan.network(spec), container, observe)
     await_ready(container, explain)
     if spec.net_devices:
         from coso.runtime import netdevices
 
         netdevices.settle(container)
+
+
+def give_root(container: Container, observe: steps.Observer | None = None) -> None:
+    """Make what the root is stacked of, and hand it to the first process."""
+    steps.execute(plan.roots(container.spec), container, observe)
+    handover.give_root(container)
+    steps.execute(plan.files(container.spec), container, observe)
+    handover.give_files(container)
 
 
 def await_ready(container: Container, explain: Explainer | None = None) -> None:
@@ -265,10 +270,13 @@ def explained(container: Container, failure: steps.FailedStep | OSError) -> Coso
 def end(container: Container) -> None:
     """Undo everything; what cannot be undone is said, and stays recorded for `coso gc`."""
     close(container)
-    later = net.release_soon(container)
-    for failure in container.journal.undo(skip=net.RELEASE if later else ""):
+    owner = net.owner_of(container)
+    for failure in container.journal.undo(skip=net.RELEASE if owner else ""):
         sys.stderr.write(f"coso: not undone: {failure}; `coso gc` will try again\n")
-    if not later:
+    # Its first process has gone by now: while that lives, what it has is nobody's to take.
+    if owner:
+        net.release_soon(owner)
+    else:
         net.leave(container)
 
 

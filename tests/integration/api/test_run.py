@@ -43,6 +43,30 @@ def test_input_and_options(starter: coso.Starter, alpine: str, tmp_path: Path) -
     assert said("ip -4 -o addr show eth0", network=os.environ["COSO_NETWORK"]).count("inet ") == 1
 
 
+def test_one_that_was_made_ahead_is_like_any_other(starter: coso.Starter, alpine: str, tmp_path: Path) -> None:
+    def said(image: str, command: str, **options: object) -> str:
+        return coso.run(image, command, network="none", starter=starter, check=True, **options).stdout  # type: ignore[arg-type]
+
+    tag = "test/ahead:1"
+    for version in ("1", "2"):
+        (tmp_path / "Dockerfile").write_text(f"FROM {alpine}\nRUN echo {version} > /version\n")
+        coso.build_image(tmp_path, tag)
+        # More than there are workers, each of which expects more of the same after two.
+        for number in range(9):
+            new = f"test ! -e /seen && touch /seen; cat /version; echo {number} $N; hostname; cat /etc/hostname; umask"
+            version_seen, numbers, name, in_file, mask = said(tag, new, env={"N": str(-number)}).splitlines()
+            assert (version_seen, numbers, mask) == (version, f"{number} {-number}", "0022")
+            assert name == in_file
+        limit = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || true"
+        assert said(tag, limit, memory="64m") == f"{64 << 20}\n"
+        assert said(tag, "hostname", hostname="box") == "box\n"
+        assert said(tag, "id -u", user=33) == "33\n"
+        assert said(alpine, "cat /version 2>/dev/null || echo none") == "none\n"
+    coso.image(tag).remove()
+    with pytest.raises(coso.MissingError):
+        said(tag, "true")
+
+
 def test_a_command_that_says_much_waits_for_nobody(starter: coso.Starter, alpine: str) -> None:
     done = coso.run(alpine, "dd if=/dev/zero bs=1M count=20 2>/dev/null", network="none", starter=starter)
     assert len(done.stdout_bytes) == 20 << 20
