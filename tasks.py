@@ -164,38 +164,12 @@ def vm_down(_: Context) -> None:
 
 @task(
     help={
-        "runs": "runs of each way to connect (default 30)",
-        "members": "how many members a network grows to (default 250)",
-        "containers": "how many of podman's containers beside that (default 100; 0: none)",
+        "runs": "runs of each case (default 30)",
+        "only": "parts, with commas between: start, library, many, images, services, network (default all)",
+        "write": "a directory for what is found: tables, pictures, numbers",
     }
 )
-def bench_network(context: Context, runs: int = 30, members: int = 250, containers: int = 100) -> None:
-    """Compare connecting to a network with ip, CNI, netavark and podman, installed from Debian where missing."""
-    words = f"--runs {int(runs)} --members {int(members)} --containers {int(containers)}"
-    context.run(f"{shlex.quote(sys.executable)} -m benchmarks.network {words}", env=dict(os.environ))
-
-
-@task(help={"runs": "runs of each case (default 20)", "containers": "containers in the background (default 100)"})
-def bench_containers(context: Context, runs: int = 20, containers: int = 100) -> None:
-    """Compare containers with podman's and Docker's: run --rm, and a hundred in the background."""
-    words = f"--runs {int(runs)} --containers {int(containers)}"
-    context.run(f"{shlex.quote(sys.executable)} -m benchmarks.containers {words}", env=dict(os.environ))
-
-
-@task(help={"runs": "how often each is measured (default 5)"})
-def bench_compose(context: Context, runs: int = 5) -> None:
-    """Compare ten services of a compose file with Docker Compose and podman-compose."""
-    context.run(f"{shlex.quote(sys.executable)} -m benchmarks.compose --runs {int(runs)}", env=dict(os.environ))
-
-
-@task(help={"runs": "runs of each way (default 40)", "many": "containers for the throughput (default 200)"})
-def bench_api(context: Context, runs: int = 40, many: int = 200) -> None:
-    """Compare containers started from Python with docker-py, testcontainers and crun."""
-    words = f"--runs {int(runs)} --many {int(many)}"
-    context.run(f"{shlex.quote(sys.executable)} -m benchmarks.api {words}", env=dict(os.environ))
-
-
-@task(help={"runs": "runs of each case (default 20)"})
-def bench(context: Context, runs: int = 20) -> None:
-    """Compare the start of a container with crun and runc, installed from Debian where missing."""
-    context.run(f"{shlex.quote(sys.executable)} -m benchmarks --runs {int(runs)}", env=dict(os.environ))
+def bench(context: Context, runs: int = 30, only: str = "", write: str = "") -> None:
+    """Compare coso with crun, runc, bubblewrap, lxc, podman, Docker and others, installed from Debian where missing."""
+    words = ["--runs", str(int(runs)), *(["--only", only] if only else []), *(["--write", write] if write else [])]
+    context.run(f"{shlex.quote(sys.executable)} -m benchmarks {shlex.join(words)}", env=dict(os.environ))

@@ -1,10 +1,11 @@
-"""The compiled modules of a start in one file, beside Python's own caches.
+"""The compiled modules of our programs in one file, beside Python's own caches.
 
 Finding, checking and reading forty-odd .pyc files takes twice as long as
-running them.  The first start as a user who may write there puts them into
-`coso/__pycache__/<program>.<python>.bundle`; later ones read that, unless a
-source file has changed since.  Like a .pyc, it is only a cache: without it
-everything works, 5 ms slower.
+running them.  So each command that had to search for modules of ours adds them to
+`coso/__pycache__/coso.<python>.bundle`, if its user may write there, and the
+next one reads from there what it imports, piece by piece, unless the source
+file has changed since.  Like a .pyc, it is only a cache: without it everything
+works, some milliseconds slower.
 """
 
 # No `from __future__`: that module's file would be searched for before the bundle is in use.
@@ -17,41 +18,44 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 
-    Modules = dict[str, tuple[bytes, str, bool]]
+    # Where its code begins after the index, and how long it is; when its source was changed; whether it is a package.
+    Piece = tuple[int, int, int, bool]
+    Index = dict[str, Piece]
 
-DIRECTORY = f"{os.path.dirname(__file__)}/__pycache__"
-# What a start needs besides what the first one has loaded of ours: what has its own .pyc, and the bundled network.
-NETWORK = (
-    "address attach cli definition elements firewall inside lease member names netlink network owner publish release"
-).split()
-ALSO = {
-    "coso": ("__future__", "cosonet", *(f"cosonet.{part}" for part in NETWORK)),
-    # A container's life takes several commands, and whichever comes first writes for all of them.
-    "coso-oci": (
-        "__future__",
-        *(f"coso.oci.{part}" for part in ("control", "create", "execute", "listing", "run", "store", "words")),
-        *(f"coso.cgroups.{part}" for part in ("files", "join", "members", "more", "devices", "v1", "v2")),
-        *(f"coso.spec.{part}" for part in ("profile", "read", "sysctl")),
-        *(f"coso.runtime.{part}" for part in ("copyup", "namespaces", "protect")),
-    ),
-}
+ROOT = os.path.dirname(os.path.dirname(__file__))
+DIRECTORY = f"{ROOT}/coso/__pycache__"
+PATH = f"{DIRECTORY}/coso.{sys.implementation.cache_tag}.bundle"
+OURS = ("coso", "cosonet")
+# These find the others. `__future__` is not ours, and searched for by nearly all.
+FIRST, ALSO = ("coso", "coso.bundle"), "__future__"
+# The lengths of the whole file and of its index, in its first bytes.
+HEAD = 16
 
 
 class Finder:
-    """Finds modules in a bundle (importlib's finder and loader protocols)."""
+    """Finds modules in a bundle (importlib's finder and loader protocols).
 
-    def __init__(self, modules: "Modules") -> None:
-        self.modules = modules
+    It keeps no descriptor: the lowest numbers are the caller's to give to a
+    container, and who leaves a process behind closes all it does not know.
+    """
+
+    def __init__(self, file: tuple[int, int], index: "Index", start: int) -> None:
+        self.file = file
+        self.index = index
+        self.start = start
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """The spec of a module that is in the bundle."""
-        if name not in self.modules:
+        """The spec of a module that is in the bundle as its source is on the disk."""
+        if name not in self.index:
             return None
-        _, file, is_package = self.modules[name]
-        spec = ModuleSpec(name, self, origin=file, is_package=is_package)  # type: ignore[arg-type]
+        _, _, stamp, is_package = self.index[name]
+        source = source_of(name, is_package)
+        if stamp != _stamp(source) or not (code := self.read(name)):
+            return None
+        spec = ModuleSpec(name, self, origin=source, loader_state=code, is_package=is_package)  # type: ignore[arg-type]
         spec.has_location = True
         if is_package and spec.submodule_search_locations is not None:
-            spec.submodule_search_locations.append(os.path.dirname(file))
+            spec.submodule_search_locations.append(os.path.dirname(source))
         return spec
 
     def create_module(self, spec: ModuleSpec) -> None:
@@ -59,59 +63,118 @@ class Finder:
 
     def exec_module(self, module: "ModuleType") -> None:
         """Run a module's code."""
-        exec(marshal.loads(self.modules[module.__name__][0]), module.__dict__)
+        spec = module.__spec__
+        assert spec
+        code, spec.loader_state = spec.loader_state, None
+        exec(marshal.loads(code), module.__dict__)
+
+    def read(self, name: str) -> bytes:
+        """The code of a module, as marshal wrote it; nothing where another bundle is in this one's place by now."""
+        start, length, _, _ = self.index[name]
+        try:
+            fd = os.open(PATH, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return b""
+        try:
+            return os.pread(fd, length, self.start + start) if _identity(fd) == self.file else b""
+        finally:
+            os.close(fd)
 
 
-def path_of(program: str) -> str:
-    """The bundle of a program: each loads other modules."""
-    return f"{DIRECTORY}/{program}.{sys.implementation.cache_tag}.bundle"
+def source_of(name: str, is_package: bool) -> str:
+    """The source file of a module."""
+    if name == ALSO:
+        return f"{os.path.dirname(os.__file__)}/{ALSO}.py"
+    return f"{ROOT}/{name.replace('.', '/')}{'/__init__' if is_package else ''}.py"
 
 
-def use(program: str = "coso") -> bool:
-    """Import from a program's bundle from here on; False when there is none, or a source file has changed since."""
-    if any(isinstance(finder, Finder) for finder in sys.meta_path):
+def _identity(fd: int) -> tuple[int, int]:
+    found = os.fstat(fd)
+    return found.st_dev, found.st_ino
+
+
+def _stamp(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return -1
+
+
+def use(_: str = "") -> bool:
+    """Import from the bundle from here on; False when there is none. Launchers of an earlier version say for what."""
+    if _in_use():
         return True
     try:
-        with open(path_of(program), "rb") as file:
-            stamps, modules = marshal.loads(file.read())
-        if any(os.stat(path).st_mtime_ns != stamp for path, stamp in stamps):
-            return False
-    except (OSError, ValueError, EOFError, TypeError):
+        fd = os.open(PATH, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
         return False
-    sys.meta_path.insert(0, Finder(modules))
-    return True
+    try:
+        head = os.pread(fd, HEAD, 0)
+        whole, length = int.from_bytes(head[:8], "little"), int.from_bytes(head[8:], "little")
+        if len(head) != HEAD or os.fstat(fd).st_size != whole:
+            return False
+        sys.meta_path.insert(0, Finder(_identity(fd), marshal.loads(os.pread(fd, length, HEAD)), HEAD + length))
+        return True
+    finally:
+        os.close(fd)
+
+
+def _in_use() -> Finder | None:
+    return next((finder for finder in sys.meta_path if isinstance(finder, Finder)), None)
 
 
 def forget() -> None:
-    """Give up the bundle in use, once all that is wanted of it is loaded: it takes a megabyte."""
-    for finder in sys.meta_path:
-        if isinstance(finder, Finder):
-            finder.modules.clear()  # Every module it has loaded knows it.
-    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, Finder)]
+    """Give up the bundle in use, once all that is wanted of it is loaded: every module knows the finder."""
+    finder = _in_use()
+    if finder:
+        finder.index = {}
+        sys.meta_path.remove(finder)
 
 
-def write(program: str = "coso") -> None:
-    """Put what this start has loaded into a program's bundle, as far as one may write there."""
-    if not os.access(DIRECTORY if os.path.isdir(DIRECTORY) else os.path.dirname(DIRECTORY), os.W_OK):
+def write() -> None:
+    """Add to the bundle what this program has had to search for of ours, as far as one may write there."""
+    finder = _in_use()
+    missing = {
+        name
+        for name, module in sys.modules.items()
+        if (name.partition(".")[0] in OURS or name == ALSO)
+        and name not in FIRST
+        and not isinstance(getattr(module, "__loader__", None), Finder)
+    }
+    place = DIRECTORY if os.path.isdir(DIRECTORY) else os.path.dirname(DIRECTORY)
+    if not missing or not os.access(place, os.W_OK):
         return
-    from importlib.util import find_spec
-
-    names = {name for name in sys.modules if name.partition(".")[0] in ("coso", "cosonet")}
-    modules: Modules = {}
-    stamps = []
-    for name in sorted(names.union(ALSO[program])):
-        spec = find_spec(name)
-        if spec and spec.origin:
-            stamps.append((spec.origin, os.stat(spec.origin).st_mtime_ns))
-            with open(spec.origin, encoding="utf-8") as source:
-                # Without docstrings, which nobody asks a running program for.
-                code = compile(source.read(), spec.origin, "exec", dont_inherit=True, optimize=2)
-            modules[name] = (marshal.dumps(code), spec.origin, spec.submodule_search_locations is not None)
+    pieces = {name: _compiled(name) for name in sorted(missing)}
+    for name, (_, _, stamp, is_package) in finder.index.items() if finder else ():
+        if stamp == _stamp(source_of(name, is_package)) and finder and (code := finder.read(name)):
+            pieces.setdefault(name, (code, stamp, is_package))
     try:
         os.makedirs(DIRECTORY, exist_ok=True)
-        beside = f"{path_of(program)}.{os.getpid()}"
+        beside = f"{PATH}.{os.getpid()}"
         with open(beside, "wb") as file:
-            file.write(marshal.dumps((stamps, modules)))
-        os.rename(beside, path_of(program))
+            file.write(_packed(pieces))
+        os.rename(beside, PATH)
     except OSError:
         pass  # A cache that cannot be written is no fault.
+
+
+def _compiled(name: str) -> tuple[bytes, int, bool]:
+    is_package = hasattr(sys.modules[name], "__path__")
+    path = source_of(name, is_package)
+    stamp = _stamp(path)
+    with open(path, encoding="utf-8") as source:
+        # Without docstrings, which nobody asks a running program for.
+        code = compile(source.read(), path, "exec", dont_inherit=True, optimize=2)
+    return marshal.dumps(code), stamp, is_package
+
+
+def _packed(pieces: dict[str, tuple[bytes, int, bool]]) -> bytes:
+    """The head, the index, the pieces."""
+    index: Index = {}
+    body = b""
+    for name, (code, stamp, is_package) in pieces.items():
+        index[name] = (len(body), len(code), stamp, is_package)
+        body += code
+    known = marshal.dumps(index)
+    whole = HEAD + len(known) + len(body)
+    return whole.to_bytes(8, "little") + len(known).to_bytes(8, "little") + known + body

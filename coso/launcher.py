@@ -12,8 +12,6 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ENTRIES = {"coso": "coso.cli.main", "coso-oci": "coso.cli.oci", "cosonet": "cosonet.cli"}
-# Whose compiled modules a program uses: cosonet's are among coso's.
-BUNDLES = {"coso": "coso", "coso-oci": "coso-oci", "cosonet": "coso"}
 
 
 def text(program: str) -> str:
@@ -27,7 +25,7 @@ def text(program: str) -> str:
         f"# {program}: installed by coso's set-up, which also removes it.\n"
         "import sys\n\n"
         f"{_first_on_path()}{more}"
-        f"from coso import bundle\n\nbundle.use({BUNDLES[program]!r})\n"
+        "from coso import bundle\n\nbundle.use()\n"
         f"{_import(program)}"
         "entry()\n"
     )

@@ -194,6 +194,8 @@ COMMANDS: dict[str, Callable[[Words], int]] = {
 
 def entry() -> None:
     """The installed program."""
+    from coso import bundle
+
     sys.stdout = sys.stdout or open(os.devnull, "w")
     sys.stderr = sys.stderr or open(os.devnull, "w")
     if len(sys.argv) == 1 and "CNI_COMMAND" in os.environ:
@@ -202,5 +204,6 @@ def entry() -> None:
         status = cni.main()
     else:
         status = main(sys.argv[1:])
+    bundle.write()
     sys.stdout.flush()
     os._exit(status)

@@ -11,7 +11,7 @@ import os
 from coso import quickjson
 from coso.errors import NetworkError, UsageError
 from coso.state import LIB, make_directories
-from coso.value import value
+from coso.value import fields_of, names_of, value
 from cosonet.address import Address, Subnet, parse, parse_subnet
 
 DIRECTORY = f"{LIB}/networks"
@@ -71,14 +71,14 @@ def from_text(text: str) -> Network:
     """A definition from its JSON; raises NetworkError for a damaged one."""
     try:
         known = quickjson.loads(text)
-        return Network(**{name: known[name] for name in Network.__slots__ if name in known})  # type: ignore[attr-defined]
+        return Network(**{name: known[name] for name in names_of(Network) if name in known})
     except (ValueError, TypeError) as error:
         raise NetworkError(f"the definition of a network cannot be read: {error}") from None
 
 
 def to_text(network: Network) -> str:
     """A definition as JSON."""
-    known = {name: getattr(network, name) for name in Network.__slots__}  # type: ignore[attr-defined]
+    known = fields_of(network)
     return quickjson.dumps(known) + "\n"
 
 

@@ -10,7 +10,7 @@ import os
 from coso import quickjson
 from coso.errors import NetworkError
 from coso.state import RUN, make_directories
-from coso.value import value
+from coso.value import fields_of, value
 from cosonet.owner import is_alive
 
 DIRECTORY = f"{RUN}/network/members"
@@ -62,7 +62,7 @@ def _path(who: str, network: str) -> str:
 def write(member: Member) -> None:
     """Write a record, whole or not at all."""
     make_directories(DIRECTORY)
-    known = {name: getattr(member, name) for name in Member.__slots__}  # type: ignore[attr-defined]
+    known = fields_of(member)
     path = _path(member.owner, member.network)
     # No record begins with a dot: half a file is passed over.
     beside = f"{DIRECTORY}/.{os.path.basename(path)}"

@@ -96,7 +96,7 @@ def _begin(conversation: int) -> int:
     """Execute the starter; its number. Nothing of this process is copied for that (posix_spawn(3))."""
     here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     places = [here, *(place for place in sys.path if place)]
-    code = f"import sys; sys.path[:] = {places!r}; from coso import bundle; bundle.use('coso'); "
+    code = f"import sys; sys.path[:] = {places!r}; from coso import bundle; bundle.use(); "
     code += f"from coso.api import starter; starter.become(3, {os.getpid()})"
     program = os.path.realpath(sys.executable)
     words = [program, "-IS", "-c", code, starter.NAME]

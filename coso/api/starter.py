@@ -16,6 +16,8 @@ import select
 from _socket import socket
 from _struct import calcsize, iter_unpack
 
+from coso import bundle
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -41,6 +43,8 @@ def become(conversation: int, owner: int) -> NoReturn:
         pidfd = os.pidfd_open(owner)
         for name in LOADED.split():
             __import__(name)
+        bundle.write()
+        bundle.forget()
         # What is here now is never looked at by the collector: looking would copy it into every child.
         gc.collect()
         gc.freeze()

@@ -9,7 +9,7 @@ from coso.cli.create import each
 from coso.cli.select import Filters
 from coso.engine import control, record, volumes
 from coso.engine.adopt import adopt
-from coso.engine.record import Record
+from coso.engine.record import Record, size_of
 from coso.errors import CosoError, UsageError
 from coso.flags import Option, Words, read_words
 from coso.times import moment, seconds_of
@@ -175,20 +175,6 @@ def prune_ended(filters: Filters) -> tuple[list[str], int]:
         control.remove(one)
         gone.append(one.id)
     return gone, freed
-
-
-def size_of(one: Record) -> int:
-    """The bytes that a container has written to its own layer."""
-    import os
-
-    found = 0
-    for above, _, names in os.walk(f"{one.directory}/upper"):
-        for name in names:
-            try:
-                found += os.lstat(f"{above}/{name}").st_size
-            except OSError:
-                continue
-    return found
 
 
 def remove_unused_volumes(*, every: bool) -> list[str]:

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
 
 from coso.cli import table
 from coso.cli.select import Filters
+from coso.cli.table import FILTER, FORMAT, NO_TRUNC, QUIET
 from coso.errors import UsageError
 from coso.flags import Option, Words, read_words
-from coso.images import archive, store, tidy
+from coso.images import store, tidy
 from coso.images.reference import familiar, split
 from coso.images.reference import parse as parse_name
 from coso.times import now, seconds_of
 
-FORMAT = Option("format", "", "TEMPLATE", "table, json, or a Go template: '{{.ID}} {{.Repository}}'")
-NO_TRUNC = Option("no-trunc", "", "", "do not shorten ids and texts")
-QUIET = Option("quiet", "q", "", "ids only")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# How `save` writes; what writes them is imported where that is wanted.
+FORMATS = ("oci-archive", "docker-archive", "oci-dir")
 FORCE = Option("force", "f", "", "do not ask, do it")
-FILTER = Option("filter", "f", "KEY=VALUE", "show only what fits", repeated=True)
 
 COLUMNS = {"Repository": "REPOSITORY", "Tag": "TAG", "ID": "IMAGE ID", "CreatedSince": "CREATED", "Size": "SIZE"}
 
@@ -174,14 +176,16 @@ def save(words: list[str]) -> int:
     """`coso save`."""
     options = (
         Option("output", "o", "FILE", "write to a file, or a directory with --format oci-dir"),
-        Option("format", "", "|".join(archive.FORMATS), "oci-archive carries Docker's list too (default)"),
+        Option("format", "", "|".join(FORMATS), "oci-archive carries Docker's list too (default)"),
     )
     given = read_words(options, words, "coso save [OPTIONS] IMAGE [IMAGE …]", least=1)
     if given is None:
         return 0
     kind, output = given.last("format", "oci-archive"), given.last("output")
-    if kind not in archive.FORMATS:
-        raise UsageError(f"--format {kind!r} is not known", hint=f"there are {', '.join(archive.FORMATS)}")
+    if kind not in FORMATS:
+        raise UsageError(f"--format {kind!r} is not known", hint=f"there are {', '.join(FORMATS)}")
+    from coso.images import archive
+
     chosen = _to_save(given.rest)
     if kind == "oci-dir":
         if not output:
@@ -232,6 +236,8 @@ def load(words: list[str]) -> int:
     path = given.last("input")
     if not path and sys.stdin.isatty():
         raise UsageError("an archive is wanted, and standard input is a terminal", hint="coso load -i FILE")
+    from coso.images import archive
+
     for name in archive.load(path, None if path else sys.stdin.buffer):
         kind = "Loaded image ID" if name.startswith("sha256:") else "Loaded image"
         sys.stdout.write(f"{kind}: {name}\n")
@@ -250,6 +256,7 @@ def import_(words: list[str]) -> int:
         return 0
     if given.last("platform", store.PLATFORM) != store.PLATFORM:
         raise UsageError(f"--platform {given.last('platform')!r}: only {store.PLATFORM} runs here")
+    from coso.images import archive
     from coso.images.instructions import changed
 
     settings = changed({}, given.all("change"))

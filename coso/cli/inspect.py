@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any
 
 from coso.cli import table
-from coso.cli.containers import size_of
-from coso.cli.images import FORMAT
+from coso.cli.table import FORMAT
 from coso.engine import describe, record, volumes
 from coso.engine.adopt import adopt
+from coso.engine.record import size_of
 from coso.errors import CosoError, MissingError, UsageError
 from coso.flags import Option, read_words
 from coso.images import store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 KINDS = ("container", "image", "volume", "network")
 

@@ -139,10 +139,9 @@ def entry() -> None:
     open_standard_streams()
     # Imports make nothing but keepers: looking for cycles among them costs a millisecond.
     gc.disable()
-    bundled = bundle.use()  # The launcher has called it already; a program that pip made has not.
+    bundle.use()  # The launcher has called it already; a program that pip made has not.
     status = main()
-    if not bundled and "coso.runtime.start" in sys.modules:
-        bundle.write()
+    bundle.write()
     try:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -176,11 +176,9 @@ def entry() -> None:
 
     open_standard_streams()
     gc.disable()
-    bundled = bundle.use("coso-oci")
+    bundle.use()
     status = main()
-    # The command that loads most: what the others need is in it.
-    if not bundled and "coso.runtime.start" in sys.modules and status == 0:
-        bundle.write("coso-oci")
+    bundle.write()
     try:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from coso.cli import table
-from coso.cli.containers import size_of
-from coso.cli.images import FILTER, FORMAT, NO_TRUNC, QUIET
 from coso.cli.select import Filters
+from coso.cli.table import FILTER, FORMAT, NO_TRUNC, QUIET
 from coso.engine import ports, record
 from coso.engine.adopt import adopt
-from coso.engine.record import Record
+from coso.engine.record import Record, size_of
 from coso.errors import UsageError
 from coso.flags import Option, Words, read_words
 from coso.spec.network import names_of
 from coso.times import seconds_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 COLUMNS = {
     "ID": "CONTAINER ID",

@@ -6,7 +6,7 @@ import getpass
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from coso.cli.images import QUIET
+from coso.cli.table import QUIET
 from coso.errors import UsageError
 from coso.flags import Option, read_words
 from coso.images import auth, blobs, registries, store

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import Any
 
 from coso.cgroups import hierarchies
 from coso.cgroups.statistics import statistics
@@ -14,6 +13,10 @@ from coso.engine import record
 from coso.engine.adopt import adopt
 from coso.engine.record import Record
 from coso.flags import Option, read_words
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 COLUMNS = {
     "ID": "CONTAINER ID",

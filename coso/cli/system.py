@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
 
 from coso import __version__
 from coso.cli import table
-from coso.cli.containers import FORCE, prune_ended, remove_unused_volumes, size_of
+from coso.cli.containers import FORCE, prune_ended, remove_unused_volumes
 from coso.cli.select import Filters
 from coso.engine import record, volumes
 from coso.engine.adopt import adopt
+from coso.engine.record import size_of
 from coso.errors import UsageError
 from coso.flags import Option, read_words
 from coso.images import registries, store, tidy
 from coso.spec.mounts import volume_path
 from coso.state import LIB, RUN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def info(words: list[str]) -> int:

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
 
-from coso.cli.template import Row, render
+from coso.flags import Option
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 GAP = 3
+# The options that listings have in common.
+FORMAT = Option("format", "", "TEMPLATE", "table, json, or a Go template: '{{.ID}} {{.Repository}}'")
+NO_TRUNC = Option("no-trunc", "", "", "do not shorten ids and texts")
+QUIET = Option("quiet", "q", "", "ids only")
+FILTER = Option("filter", "f", "KEY=VALUE", "show only what fits", repeated=True)
 
 
 def show(rows: list[dict[str, Any]], columns: dict[str, str], form: str = "", *, quiet: str = "") -> None:
@@ -20,10 +28,14 @@ def show(rows: list[dict[str, Any]], columns: dict[str, str], form: str = "", *,
     if quiet and not form:
         lines = [str(row[quiet]) for row in rows]
     elif form == "json":
+        from coso.cli.template import render
+
         lines = [render("{{json .}}", row) for row in rows]
     elif form in ("", "table") or form.startswith("table "):
         lines = _table(rows, columns, form.removeprefix("table").strip())
     else:
+        from coso.cli.template import Row, render
+
         form = unescaped(form)
         lines = [render(form, Row(row)) for row in rows]
     sys.stdout.write("".join(f"{line}\n" for line in lines))
@@ -36,28 +48,18 @@ def unescaped(form: str) -> str:
 
 def _table(rows: list[dict[str, Any]], columns: dict[str, str], form: str) -> list[str]:
     if form:
+        from coso.cli.template import Headings, Row, render
+
         form = unescaped(form)
         # The headings by the same template: each field's heading in place of its value.
         every = {name: heading_of(name, columns) for name in [*columns, *(rows[0] if rows else {})]}
-        grid = [render(form, _Headings(every)).split("\t"), *(render(form, Row(row)).split("\t") for row in rows)]
+        grid = [render(form, Headings(every)).split("\t"), *(render(form, Row(row)).split("\t") for row in rows)]
     else:
         grid = [list(columns.values()), *([str(row[name]) for name in columns] for row in rows)]
     widths = [max(len(line[at]) if at < len(line) else 0 for line in grid) for at in range(max(map(len, grid)))]
     bold = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     lines = ["".join(cell.ljust(widths[at] + GAP) for at, cell in enumerate(line)).rstrip() for line in grid]
     return [f"\033[1m{lines[0]}\033[0m" if bold else lines[0], *lines[1:]]
-
-
-class _Headings(Row):
-    """Headings in place of values, for fields of a row that is not there too."""
-
-    strict = False
-
-    def __missing__(self, name: str) -> str:
-        return name.upper()
-
-    def __contains__(self, name: object) -> bool:
-        return True
 
 
 def heading_of(field: str, columns: dict[str, str]) -> str:
@@ -72,6 +74,8 @@ def details(items: list[Any], form: str = "") -> None:
     import json
 
     if form and form != "json":
+        from coso.cli.template import render
+
         for item in items:
             sys.stdout.write(render(unescaped(form), item) + "\n")
         return

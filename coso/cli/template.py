@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
 
 from coso.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    Scope = dict[str, Any]
 
 ACTION = re.compile(r"\{\{(- )?((?:\"(?:[^\"\\]|\\.)*\"|`[^`]*`|[^}\"`]|\}(?!\}))*?)( -)?\}\}", re.DOTALL)
 TOKEN = re.compile(
@@ -26,7 +31,6 @@ class Nothing:
 
 
 Tokens = list[tuple[str, str]]
-Scope = dict[str, Any]
 
 
 def render(template: str, item: object) -> str:
@@ -236,10 +240,22 @@ def _field(item: Any, path: str) -> Any:
     return item
 
 
-class Row(dict[str, Any]):
+class Row(dict):  # type: ignore[type-arg]  # generic aliases need no `typing` to be imported, but Any does
     """A row of a table: asking for a field that it lacks is an error."""
 
     strict = True
+
+
+class Headings(Row):
+    """Headings in place of values, for fields of a row that is not there too."""
+
+    strict = False
+
+    def __missing__(self, name: str) -> str:
+        return name.upper()
+
+    def __contains__(self, name: object) -> bool:
+        return True
 
 
 def shown(value: object) -> str:

@@ -6,8 +6,8 @@ import sys
 
 from coso.cli import table
 from coso.cli.containers import FORCE, remove_unused_volumes
-from coso.cli.images import FILTER, FORMAT, QUIET
 from coso.cli.select import Filters
+from coso.cli.table import FILTER, FORMAT, QUIET
 from coso.engine import describe, volumes
 from coso.errors import CosoError, UsageError
 from coso.flags import Option, read_words

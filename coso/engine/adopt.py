@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from coso.engine import launching, record, zygote
+from coso.engine import record
 from coso.errors import CosoError
 from coso.kernel.process import is_limited
 from coso.runtime import journal
@@ -20,6 +20,10 @@ def adopt() -> list[str]:
     if os.geteuid() == 0 and is_limited():
         return []  # Root of a user namespace only: who entered it has looked before.
     orphans = [name for name in _journals() if journal.is_kept(name) and not record.holder_of(name)]
+    if not orphans:
+        return []
+    from coso.engine import launching, zygote
+
     # All at once, then wait for each.
     ends: list[socket] = []
     for name in orphans:

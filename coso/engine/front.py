@@ -8,6 +8,7 @@ from coso.runtime.supervise import supervise
 from coso.spec import Joined, Spec
 from coso.spec.build import labels, spec_from
 from coso.spec.mounts import Wish
+from coso.value import fields_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _about(
             "command": command,
             "args": args,
             "settings": source.settings or {},
-            "mounts": [{name: getattr(wish, name) for name in Wish.__slots__} for wish in wanted],  # type: ignore[attr-defined]
+            "mounts": [fields_of(wish) for wish in wanted],
             "anonymous": anonymous,
         }
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coso.engine import make
+from coso.engine import stored
 from coso.errors import CosoError
 from coso.kernel.process import is_limited
 from coso.oci import execute as oci
@@ -29,17 +29,17 @@ def state_of(one: Record) -> State:
 
 def spec_of(one: Record) -> Spec:
     """How a container that runs was made; raises CosoError."""
-    from coso.engine.start import joined_of
-
     if one.is_kept:
-        return make.spec_of(one, joined=joined_of(one))
+        return stored.spec_of(one)
     from coso.flags import Words
     from coso.spec.build import spec_from
 
     options = {name: texts for name, texts in one.options.items() if name not in ("volume", "mount", "volumes-from")}
     words = Words(options, ())
     settings = {**one.settings, "Volumes": None}
-    return spec_from(words, "/", tuple(one.config["args"]), on_terminal=True, settings=settings, joined=joined_of(one))
+    return spec_from(
+        words, "/", tuple(one.config["args"]), on_terminal=True, settings=settings, joined=stored.joined_of(one)
+    )
 
 
 def run_inside(one: Record, words: tuple[str, ...]) -> int:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 
-from coso.engine import logs, record, volumes
+from coso.engine import logs, record, stored, volumes
 from coso.errors import CosoError, UsageError
 from coso.kernel.process import is_limited
 from coso.runtime import journal, running, user
 from coso.runtime.root import fill_layers
 from coso.runtime.rootless import as_root
 from coso.runtime.undo import remove_link, remove_tree
-from coso.spec import IdMapping, Joined, Root, Spec, mounts, units
+from coso.spec import IdMapping, Joined, mounts, units
 from coso.spec.build import labels, lines_of, spec_from
 from coso.state import LAYERS, NAMES, make_directories
 from coso.times import duration, now
-from coso.value import replace
+from coso.value import fields_of, replace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def create(given: Words, source: Source, command: tuple[str, ...]) -> str:
             "remove": given.on("rm"),
         }
         one = record.Record(container, config, {"status": "created"})
-        config["args"] = spec_of(one, joined=_joined_later(wanted)).process.args
+        config["args"] = stored.spec_of(one, joined=_joined_later(wanted)).process.args
         record.write(container, "config.json", config)
         # From here on it is not undone: with a state it is whole.  Without one yet, gc takes it for a stray.
         held.clear()
@@ -209,7 +209,7 @@ def _and_of(text: str, wishes: list[mounts.Wish]) -> list[mounts.Wish]:
 
 def written(wish: mounts.Wish) -> Json:
     """Return the JSON of one wished mount."""
-    return {name: getattr(wish, name) for name in mounts.Wish.__slots__}  # type: ignore[attr-defined]
+    return fields_of(wish)
 
 
 def _take_name(name: str, held: Journal) -> str:
@@ -244,32 +244,6 @@ def _range(given: Words, held: Journal) -> IdMapping | None:
             other = record.find(name).config.get("firstId")
             return IdMapping(0, int(other), user.RANGE) if other else None
     return user.take_range(held.container, held.record)
-
-
-def spec_of(one: Record, *, joined: tuple[Joined, ...]) -> Spec:
-    """The Spec that a container starts by. Raises CosoError."""
-    from coso.flags import Words
-
-    config = one.config
-    spec = spec_from(
-        Words(one.options, ()),
-        config["path"],
-        tuple(config["command"]),
-        on_terminal=True,
-        joined=joined,
-        settings=config["settings"] or None,
-        layers=tuple(config["layers"]),
-        wanted=[mounts.Wish(**{**item, "options": tuple(item["options"])}) for item in config["mounts"]],
-    )
-    root = spec.root
-    first = config.get("firstId")
-    mapping = (IdMapping(0, int(first), user.RANGE),) if first and "user" in spec.namespaces else ()
-    return replace(
-        spec,
-        root=Root(root.path, root.readonly, True, root.layers, one.directory),
-        uid_mappings=mapping,
-        gid_mappings=mapping,
-    )
 
 
 def _joined_later(given: Words) -> tuple[Joined, ...]:

@@ -234,3 +234,15 @@ def holder_of(container: str) -> int:
         return 0 if kind == fcntl.F_UNLCK else int(pid)
     finally:
         os.close(fd)
+
+
+def size_of(one: Record) -> int:
+    """The bytes that a container has written to its own layer."""
+    found = 0
+    for above, _, names in os.walk(f"{one.directory}/upper"):
+        for name in names:
+            try:
+                found += os.lstat(f"{above}/{name}").st_size
+            except OSError:
+                continue
+    return found

@@ -10,27 +10,23 @@ from __future__ import annotations
 import os
 
 from coso import steps
-from coso.engine import make
-from coso.engine.record import Record, find
-from coso.errors import CosoError
+from coso.engine import stored
+from coso.engine.record import Record
 from coso.kernel.process import is_limited
 from coso.runtime import channel
 from coso.runtime.container import Container
 from coso.runtime.start import check, explained, let_go, prepare, take_over
-from coso.spec import Joined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from coso.runtime.journal import Journal
-
-NAMESPACES = {"network": "net", "pid": "pid", "ipc": "ipc"}
 
 
 def start(one: Record, held: Journal, stdio: tuple[int, int, int]) -> Container:
     """Start a container with these as its standard streams, in a process that ends soon. Raises CosoError."""
     for number, fd in enumerate(stdio):
         os.dup2(fd, number)
-    spec = make.spec_of(one, joined=joined_of(one))
+    spec = stored.spec_of(one)
     check(spec)
     beyond = None
     if is_limited():
@@ -50,18 +46,3 @@ def start(one: Record, held: Journal, stdio: tuple[int, int, int]) -> Container:
     except (steps.FailedStep, OSError) as failure:
         raise explained(container, failure) from failure
     return container
-
-
-def joined_of(one: Record) -> tuple[Joined, ...]:
-    """The namespaces of other containers that it shares, as they are now; raises CosoError."""
-    found: dict[str, str] = {}
-    for option, file in NAMESPACES.items():
-        kind, colon, name = one.option(option).partition(":")
-        if kind == "container" and colon:
-            other = find(name)
-            if not other.is_alive:
-                raise CosoError(f"the container {name}, whose {option} namespace is to be shared, does not run")
-            found[option] = f"/proc/{other.pid}/ns/{file}"
-            if option != "network":
-                found["user"] = f"/proc/{other.pid}/ns/user"
-    return tuple(Joined(kind, path) for kind, path in found.items())

@@ -20,7 +20,6 @@ from coso.images.reference import familiar, parse
 from coso.state import IMAGES
 
 CONTAINERD_NAME = "io.containerd.image.name"
-FORMATS = ("oci-archive", "docker-archive", "oci-dir")
 BLOCK = 1 << 20
 MOST_LINKS = 16
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 from coso import steps
-from coso.errors import CosoError, MissingError, SpecError, UsageError
+from coso.errors import CosoError, MissingError, SpecError
 from coso.kernel.process import is_limited, start_time
 from coso.oci import notify
+from coso.oci.console import check_console, hand_out
 from coso.oci.store import Place, State, replace_file
 from coso.runtime import channel, hooks
 from coso.runtime.container import Container
@@ -20,7 +21,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from coso.oci.execute import ExecWishes
     from coso.runtime.journal import Journal
 
     Warn = Callable[[str], None]
@@ -103,16 +103,6 @@ def listening() -> int:
     return int(text) if text.isdecimal() and os.environ.get("LISTEN_PID") == str(os.getpid()) else 0
 
 
-def check_console(terminal: bool, console_socket: str) -> None:
-    """Raise UsageError unless somebody gets the terminal of a container that outlives this process, if it has one."""
-    if terminal and not console_socket:
-        raise UsageError(
-            "process.terminal is true, and nobody would get the terminal", hint="give --console-socket PATH"
-        )
-    if console_socket and not terminal:
-        raise UsageError("--console-socket is given, and process.terminal is false", hint="give both, or neither")
-
-
 def make(
     place: Place, held: Journal, spec: Spec, text: bytes, wishes: Wishes, *, outlives: bool, warn: Warn | None = None
 ) -> Container:
@@ -173,31 +163,6 @@ def _cgroup_path(spec: Spec, container: str, manager: str) -> str:
     if manager == "systemd":
         return ""  # systemd's answer says where.
     return spec.cgroups_path.strip("/") or container
-
-
-def hand_out(container: Container, wishes: Wishes | ExecWishes) -> None:
-    """Give the terminal to whoever listens for it, and the process to whoever wants to know of it."""
-    if container.terminal >= 0 and wishes.console_socket:
-        # The message is the terminal's name (runc's docs/terminals.md, "Detached").
-        _send("--console-socket", wishes.console_socket, "/dev/ptmx", container.terminal)
-        os.close(container.terminal)
-        container.terminal = -1
-    if wishes.pidfd_socket:
-        _send("--pidfd-socket", wishes.pidfd_socket, "pidfd", container.pidfd)
-    if wishes.pid_file:
-        replace_file(wishes.pid_file, str(container.pid))
-
-
-def _send(option: str, path: str, message: str, fd: int) -> None:
-    """Send a descriptor over a socket of the engine's."""
-    import socket
-
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as end:
-        try:
-            end.connect(path)
-            socket.send_fds(end, [message.encode()], [fd])
-        except OSError as error:
-            raise CosoError(f"{option} {path}: {error.strerror}") from None
 
 
 def _state(container: Container, wishes: Wishes) -> State:

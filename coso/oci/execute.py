@@ -14,7 +14,7 @@ from coso.cgroups import enter, hierarchies, join
 from coso.errors import CosoError, KernelError
 from coso.kernel import process
 from coso.kernel.process import PR_SET_DUMPABLE, pidfd_open, prctl, start_time
-from coso.oci.create import check_console, hand_out
+from coso.oci.console import check_console, hand_out
 from coso.oci.store import Place, State
 from coso.runtime import channel, child, command, console, plan, security, user
 from coso.runtime import process as labels

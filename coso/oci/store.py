@@ -16,7 +16,7 @@ from coso.kernel.process import is_limited, start_time
 from coso.runtime import journal
 from coso.runtime.undo import remove_tree
 from coso.state import RUN, make_directories, remove_empty_directories
-from coso.value import value
+from coso.value import fields_of, value
 
 ROOT = f"{RUN}/oci"
 # What is being removed is called so; no id can begin with it.
@@ -151,7 +151,7 @@ class Place:
 
     def write(self, state: State) -> None:
         """Write the state, whole or not at all."""
-        known = {name: getattr(state, name) for name in State.__slots__}  # type: ignore[attr-defined]
+        known = fields_of(state)
         replace_file(f"{self.path}/state.json", quickjson.dumps(known))
 
     def status(self, state: State) -> str:

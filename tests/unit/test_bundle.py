@@ -17,11 +17,13 @@ SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from coso import bundle
-bundled = bundle.use()
+bundle.use()
 import coso.spec.units
-print(bundled, coso.spec.units._LEAST_MEMORY)
-if not bundled:
-    bundle.write()
+print(type(coso.spec.units.__loader__).__name__ == "Finder", coso.spec.units._LEAST_MEMORY)
+for name in sys.argv[2:]:
+    __import__(name)
+    print(type(sys.modules[name].__loader__).__name__ == "Finder")
+bundle.write()
 """
 
 
@@ -32,8 +34,8 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(tree: Path) -> list[str]:
-    words = [sys.executable, "-I", "-S", "-c", SCRIPT, str(tree)]
+def start(tree: Path, *more: str) -> list[str]:
+    words = [sys.executable, "-I", "-S", "-c", SCRIPT, str(tree), *more]
     return subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
 
 
@@ -50,10 +52,18 @@ def test_a_changed_source_is_noticed(tree: Path) -> None:
     assert start(tree) == ["True", "262144"]
 
 
+def test_each_command_adds_what_it_had_to_search_for(tree: Path) -> None:
+    start(tree)
+    assert start(tree, "coso.spec.seccomp") == ["True", "524288", "False"]
+    assert start(tree, "coso.spec.seccomp") == ["True", "524288", "True"]
+    assert start(tree) == ["True", "524288"]
+    assert start(tree, "coso.spec.seccomp") == ["True", "524288", "True"]
+
+
 @pytest.mark.parametrize("damage", [b"", b"x" * 100])
 def test_a_damaged_bundle_is_made_anew(tree: Path, damage: bytes) -> None:
     start(tree)
-    path = tree / os.path.relpath(bundle.path_of("coso"), ROOT)
+    path = tree / os.path.relpath(bundle.PATH, ROOT)
     path.write_bytes(damage)
     assert start(tree)[0] == "False"
     assert start(tree)[0] == "True"

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.__main__ import PEERS as OF_BENCHMARKS
 from coso.verify.drivers import DRIVERS
 from provisioning import setups, system
 from provisioning.peers import PEERS
@@ -69,7 +68,6 @@ def test_an_older_debian_has_dockers_client_in_another_package(monkeypatch: pyte
 
 
 def test_the_peers_are_named_in_one_place() -> None:
-    assert OF_BENCHMARKS is PEERS
     programs = {package.program for package in PEERS}
     assert {"crun", "runc", "podman", "bwrap", "dockerd", "systemd-nspawn", "lxc-execute"} <= programs
     assert {"crun", "runc", "podman"} <= set(DRIVERS)

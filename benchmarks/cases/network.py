@@ -1,49 +1,30 @@
-"""`./dev invoke bench-network`: connecting a network namespace, coso's way and others'.
-
-Everything happens in a network namespace apart (coso.verify.lab).  First one
-connection, in turn and in a random order: cosonet in this process and as a
-program, `ip -batch`, Debian's CNI bridge plugin, netavark.  Then growth: many
-connections to one network, 16 at a time, and beside it podman's containers on
-its own bridge, one after the other; the first ten and the last ten of each.
-"""
+"""Connecting a network namespace: cosonet in this process and as a program, and what others use; and growth."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
-import statistics
 import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-SCRATCH = tempfile.mkdtemp(prefix="coso-bench-", dir="/var/tmp")
-# Before anything reads where state is kept.
-os.environ["COSO_RUN"], os.environ["COSO_LIB"] = f"{SCRATCH}/run", f"{SCRATCH}/lib"
-
-from coso import launcher  # noqa: E402
-from coso.runtime.undo import remove_tree  # noqa: E402
-from coso.spawn import find, spawn  # noqa: E402
-from coso.verify import lab  # noqa: E402
-from coso.verify.drivers import podman  # noqa: E402
-from cosonet import attach, release  # noqa: E402
-from provisioning.resource import Change  # noqa: E402
-from provisioning.system import Package  # noqa: E402
+from benchmarks.ground import SCRATCH, Ground
+from benchmarks.measure import Result
+from coso.spawn import find, spawn
+from cosonet import attach, release
+from provisioning.resource import Change
+from provisioning.system import Package
 
 CNI_PLUGINS, NETAVARK = "/usr/lib/cni", "/usr/lib/podman/netavark"
 PACKAGES = {
     "iproute2": find("ip"),
-    "iptables": find("iptables"),
     "nftables": find("nft"),
     "containernetworking-plugins": f"{CNI_PLUGINS}/bridge",
     "netavark": NETAVARK,
-    "podman": find("podman"),
 }
+MEMBERS = 250
 CNI = {
     "cniVersion": "1.0.0",
     "name": "bench",
@@ -72,32 +53,17 @@ NETAVARK_NETWORK = {
 WARM_UP = 2
 
 
-def main() -> int:
-    """Run both parts and print them."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.network", description=__doc__)
-    parser.add_argument("--runs", type=int, default=30)
-    parser.add_argument("--members", type=int, default=250)
-    parser.add_argument("--containers", type=int, default=100, help="how many of podman's (0: none)")
-    parser.add_argument("--rootfs", default="/tmp/coso/rootfs")
-    given = parser.parse_args()
-    if os.geteuid() != 0:
-        print("benchmarks need root", file=sys.stderr)
-        return 1
+def results(ground: Ground, runs: int) -> Iterator[Result]:
+    """One connection; many."""
     for name, program in PACKAGES.items():
-        if not os.path.exists(program):
-            package = Package(name, program, idle=True)
-            if isinstance(plan := package.plan(package.inspect()), Change):
-                package.apply(plan)
-    lab.enter()
+        package = Package(name, program, idle=True)
+        if not os.path.exists(program) and isinstance(plan := package.plan(package.inspect()), Change):
+            package.apply(plan)
     try:
-        compare(given.runs)
-        grow(given.members)
-        if given.containers:
-            grow_podman(given.containers, given.rootfs)
+        yield one_connection(runs)
+        yield growth()
     finally:
         release.collect()
-        remove_tree(SCRATCH)
-    return 0
 
 
 class Box:
@@ -116,19 +82,16 @@ class Box:
         self.process.wait()
 
 
-def compare(runs: int) -> None:
+def one_connection(runs: int) -> Result:
     """One connection of each kind, in turn; the network is there before, and the addresses are given back between."""
     keep = Box()
     attach.attach(keep.process.pid)
     ip = find("ip")
     for words in ("link add ipbench0 type bridge", "addr add 10.242.0.1/22 dev ipbench0", "link set ipbench0 up"):
         spawn([ip, *words.split()])
-    program = f"{SCRATCH}/cosonet"
-    Path(program).write_text(launcher.text("cosonet"))
-    os.chmod(program, 0o755)
     ways: dict[str, Callable[[Box, int], object]] = {
         "cosonet, in process": lambda box, _: attach.attach(box.process.pid),
-        "cosonet -pid": lambda box, _: _run([program, "-pid", str(box.process.pid)]),
+        "cosonet -pid": lambda box, _: _run([f"{SCRATCH}/cosonet", "-pid", str(box.process.pid)]),
         "ip -batch": lambda box, number: _run([ip, "-batch", "-"], _batch(box, number)),
         "CNI bridge (Debian)": lambda box, number: _cni("ADD", box, number),
         "netavark": lambda box, number: _run([NETAVARK, "setup", box.namespace], _netavark(number)),
@@ -148,12 +111,8 @@ def compare(runs: int) -> None:
                 _run([NETAVARK, "teardown", box.namespace], _netavark(number))
             box.end()
             release.collect()
-    own = statistics.median(times["cosonet -pid"])
-    print(f"\n| one connection, {runs} of each | median ms | min | max | ÷ cosonet -pid |\n|---|---|---|---|---|")
-    for name, found in times.items():
-        middle = statistics.median(found)
-        print(f"| {name} | {middle:.1f} | {min(found):.1f} | {max(found):.1f} | {middle / own:.2f} |")
     keep.end()
+    return Result("connection", "Connect a network namespace to a bridge", "ms", times, base="cosonet -pid")
 
 
 def _run(words: list[str], text: str = "", **env: str) -> str:
@@ -200,62 +159,19 @@ def _netavark(number: int) -> str:
     )
 
 
-def grow(members: int) -> None:
+def growth() -> Result:
     """Many connections to one network, 16 at a time, each by a program of its own, as runtimes call it."""
-    boxes = [Box() for _ in range(members)]
+    boxes = [Box() for _ in range(MEMBERS)]
 
     def connect(box: Box) -> float:
         begun = time.perf_counter()
         _run([f"{SCRATCH}/cosonet", "-pid", str(box.process.pid)])
         return (time.perf_counter() - begun) * 1000
 
-    begun = time.perf_counter()
     with ThreadPoolExecutor(16) as pool:
         times = list(pool.map(connect, boxes))
-    whole = time.perf_counter() - begun
-    _print_growth(f"cosonet -pid, {members} members, 16 at a time", times, whole)
-    one_by_one = []
-    for _ in range(20):
-        box = Box()
-        boxes.append(box)
-        begun = time.perf_counter()
-        attach.attach(box.process.pid)
-        one_by_one.append((time.perf_counter() - begun) * 1000)
-    print(f"| in process, with {members} there | {statistics.median(one_by_one):.1f} | | |")
     for box in boxes:
         box.end()
-    release.collect()
-
-
-def _print_growth(title: str, times: list[float], whole: float) -> None:
-    first, last = (statistics.median(part) for part in (times[:10], times[-10:]))
-    print(f"\n| {title} | median ms | ratio last ÷ first | in all s |\n|---|---|---|---|")
-    print(f"| first ten | {first:.1f} | | |\n| last ten | {last:.1f} | {last / first:.2f} | {whole:.1f} |")
-
-
-def grow_podman(containers: int, rootfs: str) -> None:
-    """As many containers on podman's own bridge, one after the other."""
-    if not Path(rootfs).is_dir():
-        print(f"\nwithout podman: there is no rootfs at {rootfs} (`invoke fs-setup`)")
-        return
-    times, begun_all = [], time.perf_counter()
-    names = [f"coso-bench-{number}" for number in range(containers)]
-    try:
-        for name in names:
-            words = ["run", "-d", "--name", name, *podman.limits_in_reach(), "--rootfs", f"{rootfs}:O", "sleep", "600"]
-            begun = time.perf_counter()
-            _run(podman.words(SCRATCH, *words))
-            times.append((time.perf_counter() - begun) * 1000)
-        _print_growth(f"podman run -d, {containers} on its bridge", times, time.perf_counter() - begun_all)
-    finally:
-        namespaces = podman.network_namespaces(SCRATCH).values()
-        subprocess.run(podman.words(SCRATCH, "rm", "-fa", "-t", "0"), capture_output=True, check=False)
-        podman.remove(names[0], SCRATCH)
-        for path in namespaces:
-            # What was mounted there went with this process's own mounts; podman leaves the file.
-            if os.path.exists(path) and not os.path.ismount(path):
-                os.unlink(path)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    first, last = "the first ten", f"the last ten of {MEMBERS}"
+    values = {last: times[-10:], first: times[:10]}
+    return Result("connections", f"Connect {MEMBERS} to one network, 16 at a time", "ms", values, base=last)
