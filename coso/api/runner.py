@@ -241,19 +241,19 @@ def _exec(conversation: Conversation, request: Json) -> None:
 
 def _put(conversation: Conversation, request: Json) -> None:
     """Write what standard input holds into a file of a container."""
-    from coso.engine import files, record
+    from coso.engine import one_file, record
 
     with open(0, "rb", closefd=False) as source:
         data = source.read()
-    files.put(record.find(request["container"]), request["path"], data, request["mode"], tuple(request["owner"]))
+    one_file.put(record.find(request["container"]), request["path"], data, request["mode"], tuple(request["owner"]))
     conversation.say(end={"status": 0})
 
 
 def _get(conversation: Conversation, request: Json) -> None:
     """Write a file of a container to standard output."""
-    from coso.engine import files, record
+    from coso.engine import one_file, record
 
-    files.get(record.find(request["container"]), request["path"], 1)
+    one_file.get(record.find(request["container"]), request["path"], 1)
     conversation.say(end={"status": 0})
 
 

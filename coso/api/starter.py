@@ -30,8 +30,8 @@ BUSY, IDLE = b"b", b"i"
 RECORD = calcsize("=ci")
 LOADED = (
     "resource coso.api.runner coso.cgroups.files coso.cgroups.members coso.cgroups.v1 coso.cgroups.v2 "
-    "coso.engine.files coso.engine.front coso.engine.inside coso.engine.record coso.engine.volumes coso.images.source "
-    "coso.runtime.blank coso.runtime.copyup coso.runtime.namespaces coso.runtime.running "
+    "coso.engine.front coso.engine.inside coso.engine.one_file coso.engine.record coso.engine.volumes "
+    "coso.images.source coso.runtime.blank coso.runtime.copyup coso.runtime.namespaces coso.runtime.running "
     "coso.spec.seccomp_compiled cosonet.attach cosonet.cli cosonet.release"
 )
 

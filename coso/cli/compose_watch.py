@@ -10,7 +10,7 @@ from time import sleep
 from coso.build import ignore
 from coso.cli import compose_images as images
 from coso.cli.compose_common import tell
-from coso.engine import files, record
+from coso.engine import one_file, record
 from coso.errors import CosoError, UsageError
 from coso.flags import Option, Words
 from coso.services import state
@@ -112,9 +112,9 @@ def _sync(project: Project, service: str, rule: Map, changed: set[str], gone: se
     """Copy changed files into every container of a service, and remove those that are gone."""
     for one in state.of_service(project.name, service):
         for path in sorted(changed):
-            files.put_file(one, _target(rule, path), path)
+            one_file.put_file(one, _target(rule, path), path)
         if gone:
-            files.remove(one, [_target(rule, path) for path in sorted(gone)])
+            one_file.remove(one, [_target(rule, path) for path in sorted(gone)])
 
 
 def _target(rule: Map, path: str) -> str:

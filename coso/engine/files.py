@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from typing import IO
 
 from coso import quickjson
 from coso.engine import merged
+from coso.engine.one_file import MISSING, open_directory
 from coso.engine.record import Record
 from coso.errors import CosoError, UsageError
 from coso.images import archive, blobs, layers, store
@@ -16,10 +16,12 @@ from coso.images.instructions import changed
 from coso.images.pack import pack, pack_one
 from coso.images.reference import parse
 from coso.images.unpack import unpack
-from coso.kernel.path import make_in_root, open_in_root
+from coso.kernel.path import open_in_root
 from coso.times import now
 
-MISSING = "there is no such file or directory in the container"
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import IO
 
 
 def copy_from(one: Record, path: str, target: str, *, keep_owners: bool, follow: bool) -> None:
@@ -85,7 +87,7 @@ def _receive(
                 pack(root, out, within=name if name != "." else "", whiteouts=False)
                 return
             above, base = posixpath.split(posixpath.normpath(f"/{path}"))
-            parent = _open(root, above)
+            parent = open_directory(root, above)
             if follow:
                 parent, base = _followed(root, above, base)
             try:
@@ -110,17 +112,10 @@ def _receive(
     source.finish()
 
 
-def _open(root: int, path: str) -> int:
-    try:
-        return open_in_root(root, path, os.O_RDONLY | os.O_DIRECTORY)
-    except CosoError:
-        raise CosoError(f"{path}: {MISSING}") from None
-
-
 def _followed(root: int, above: str, base: str) -> tuple[int, str]:
     """The parent and name of what a symbolic link leads to (cp -L)."""
     for _ in range(40):
-        parent = _open(root, above)
+        parent = open_directory(root, above)
         try:
             link = os.readlink(base, dir_fd=parent)
         except OSError:
@@ -174,63 +169,6 @@ def copy_to(one: Record, source: str, path: str, *, keep_owners: bool, follow: b
     target.finish()
 
 
-def put(one: Record, path: str, data: bytes, mode: int, owner: tuple[int, int]) -> None:
-    """Write a file into a container, and make the directories above it. Raises CosoError."""
-
-    def act() -> None:
-        root = merged.enter(one)
-        above, name = posixpath.split(posixpath.normpath(f"/{path}"))
-        os.close(make_in_root(root, above, directory=True))
-        parent = _open(root, above)
-        fd = os.open(name, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW, 0o600, dir_fd=parent)
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-        os.chown(name, *owner, dir_fd=parent, follow_symlinks=False)
-        os.chmod(name, mode, dir_fd=parent)
-
-    merged.inside(act)
-
-
-def get(one: Record, path: str, out: int) -> None:
-    """Write what a file of a container holds to a descriptor. Raises CosoError."""
-
-    def act() -> None:
-        root = merged.enter(one)
-        try:
-            fd = open_in_root(root, path, os.O_RDONLY | os.O_NONBLOCK)
-        except CosoError:
-            raise CosoError(f"{path}: {MISSING}") from None
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise CosoError(f"{path} in the container is no file")
-        while data := os.read(fd, 1 << 20):
-            while data:
-                data = data[os.write(out, data) :]
-
-    merged.inside(act)
-
-
-def put_file(one: Record, path: str, source: str) -> None:
-    """Write what is in a file of the host into a container, with its mode. Raises CosoError."""
-    with open(source, "rb") as file:
-        data = file.read()
-    put(one, path, data, stat.S_IMODE(os.stat(source).st_mode), (0, 0))
-
-
-def remove(one: Record, paths: list[str]) -> None:
-    """Remove files of a container, where they are there. Raises CosoError."""
-
-    def act() -> None:
-        root = merged.enter(one)
-        for path in paths:
-            above, name = posixpath.split(posixpath.normpath(f"/{path}"))
-            try:
-                os.unlink(name, dir_fd=open_in_root(root, above, os.O_RDONLY | os.O_DIRECTORY))
-            except (OSError, CosoError):
-                continue
-
-    merged.inside(act)
-
-
 def _destination(root: int, path: str, base: str, from_directory: bool, whole: bool) -> tuple[int, str]:
     """The directory to unpack into, and another name for what comes."""
     try:
@@ -239,14 +177,14 @@ def _destination(root: int, path: str, base: str, from_directory: bool, whole: b
     except CosoError:
         mode = 0
     if stat.S_ISDIR(mode):
-        return _open(root, path), ""
+        return open_directory(root, path), ""
     if mode and (from_directory or path.endswith("/")):
         raise CosoError(f"{path} in the container is a file, and a directory cannot be copied to it")
     above, name = posixpath.split(posixpath.normpath(f"/{path}"))
-    parent = _open(root, above)
+    parent = open_directory(root, above)
     if whole:
         os.mkdir(name, 0o755, dir_fd=parent)
-        return _open(root, path), ""
+        return open_directory(root, path), ""
     if not mode and path.endswith("/") and not from_directory:
         raise CosoError(f"{path}: there is no such directory in the container")
     return parent, name if name != base else ""

@@ -10,7 +10,7 @@ root, and only its command is open.
 from __future__ import annotations
 
 import os
-import pickle
+from _pickle import dumps, loads  # The C half: the other imports much that is of use for unusual objects.
 
 from coso import cgroups, steps
 from coso.errors import CosoError
@@ -122,7 +122,7 @@ def fill(container: Container, spec: Spec) -> None:
     fd = os.memfd_create("spec", os.MFD_CLOEXEC)
     try:
         asked = spec.process if container.rooted else spec
-        os.write(fd, pickle.dumps((asked, container.filter, container.filter_flags)))
+        os.write(fd, dumps((asked, container.filter, container.filter_flags)))
         container.ours.send("spec", fds=(fd, 0, 1, 2))
     finally:
         os.close(fd)
@@ -135,7 +135,7 @@ def receive(container: Container) -> None:
         os._exit(0)
     fd, *streams = message[2]
     data = os.pread(fd, os.fstat(fd).st_size, 0)
-    asked, container.filter, container.filter_flags = pickle.loads(data)
+    asked, container.filter, container.filter_flags = loads(data)
     os.close(fd)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)

@@ -49,13 +49,13 @@ def mounts(project: Project, service: str) -> list[str]:
 
 def put(project: Project, service: str, one: Record) -> None:
     """Write all the others into a container that has not begun. Raises CosoError."""
-    from coso.engine import files
+    from coso.engine import one_file
 
     for name, target, grant, about in _granted(project, service):
         if not _is_mounted(grant, about):
             owner = (_number(grant, "uid", name), _number(grant, "gid", name))
             mode = int(str(grant.get("mode") or MODE), 8)
-            files.put(one, target, content(project, name, about), mode, owner)
+            one_file.put(one, target, content(project, name, about), mode, owner)
 
 
 def are_written(project: Project, service: str) -> bool:
