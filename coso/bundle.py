@@ -28,8 +28,9 @@ PATH = f"{DIRECTORY}/coso.{sys.implementation.cache_tag}.bundle"
 OURS = ("coso", "cosonet")
 # These find the others. `__future__` is not ours, and searched for by nearly all.
 FIRST, ALSO = ("coso", "coso.bundle"), "__future__"
-# The lengths of the whole file and of its index, in its first bytes.
-HEAD = 16
+# The first bytes: the lengths of the whole file and of its index, and a number that no other bundle has.  Each piece
+# begins with that too: the file may be another by the time a piece is read, and its place another module's.
+HEAD, MARK = 24, 8
 
 
 class Finder:
@@ -39,8 +40,8 @@ class Finder:
     container, and who leaves a process behind closes all it does not know.
     """
 
-    def __init__(self, file: tuple[int, int], index: "Index", start: int) -> None:
-        self.file = file
+    def __init__(self, mark: bytes, index: "Index", start: int) -> None:
+        self.mark = mark
         self.index = index
         self.start = start
 
@@ -76,7 +77,8 @@ class Finder:
         except OSError:
             return b""
         try:
-            return os.pread(fd, length, self.start + start) if _identity(fd) == self.file else b""
+            data = os.pread(fd, length, self.start + start)
+            return data[MARK:] if len(data) == length and data[:MARK] == self.mark else b""
         finally:
             os.close(fd)
 
@@ -86,11 +88,6 @@ def source_of(name: str, is_package: bool) -> str:
     if name == ALSO:
         return f"{os.path.dirname(os.__file__)}/{ALSO}.py"
     return f"{ROOT}/{name.replace('.', '/')}{'/__init__' if is_package else ''}.py"
-
-
-def _identity(fd: int) -> tuple[int, int]:
-    found = os.fstat(fd)
-    return found.st_dev, found.st_ino
 
 
 def _stamp(path: str) -> int:
@@ -110,10 +107,10 @@ def use(_: str = "") -> bool:
         return False
     try:
         head = os.pread(fd, HEAD, 0)
-        whole, length = int.from_bytes(head[:8], "little"), int.from_bytes(head[8:], "little")
+        whole, length = int.from_bytes(head[:8], "little"), int.from_bytes(head[8:16], "little")
         if len(head) != HEAD or os.fstat(fd).st_size != whole:
             return False
-        sys.meta_path.insert(0, Finder(_identity(fd), marshal.loads(os.pread(fd, length, HEAD)), HEAD + length))
+        sys.meta_path.insert(0, Finder(head[16:], marshal.loads(os.pread(fd, length, HEAD)), HEAD + length))
         return True
     finally:
         os.close(fd)
@@ -171,10 +168,10 @@ def _compiled(name: str) -> tuple[bytes, int, bool]:
 def _packed(pieces: dict[str, tuple[bytes, int, bool]]) -> bytes:
     """The head, the index, the pieces."""
     index: Index = {}
-    body = b""
+    body, mark = b"", os.urandom(MARK)
     for name, (code, stamp, is_package) in pieces.items():
-        index[name] = (len(body), len(code), stamp, is_package)
-        body += code
+        index[name] = (len(body), MARK + len(code), stamp, is_package)
+        body += mark + code
     known = marshal.dumps(index)
     whole = HEAD + len(known) + len(body)
-    return whole.to_bytes(8, "little") + len(known).to_bytes(8, "little") + known + body
+    return whole.to_bytes(8, "little") + len(known).to_bytes(8, "little") + mark + known + body

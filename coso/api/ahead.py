@@ -14,6 +14,7 @@ from coso.spec.build import spec_from
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from coso.runtime.cloner import Cloner
     from coso.runtime.container import Container
     from coso.spec import Spec
 
@@ -24,7 +25,8 @@ BLANK = spec_from(Words({"network": ["none"]}, ()), "/", ("true",), on_terminal=
 class Ahead:
     """At most one container that waits for its Spec, and what the last one was like."""
 
-    def __init__(self) -> None:
+    def __init__(self, cloner: Cloner) -> None:
+        self._cloner = cloner
         self._made: Container | None = None
         self._last = BLANK
         self._again = False
@@ -32,7 +34,7 @@ class Ahead:
     def begin(self) -> None:
         """Begin the next one while nobody waits; where that cannot be done the request will tell why."""
         if self._made and self._made.rooted and not (self._again and blank.fits(self._made, self._last)):
-            self.end()
+            self.throw_away()
         if self._made or is_limited():
             return
         try:
@@ -44,7 +46,7 @@ class Ahead:
         for wanted, rooted in ((self._last, True), (BLANK, False)):
             try:
                 if not rooted or (self._again and blank.can_be_rooted(wanted)):
-                    return blank.make(wanted, rooted=rooted)
+                    return blank.make(wanted, self._cloner, rooted=rooted)
             except (steps.FailedStep, CosoError, OSError):
                 continue
         return None
@@ -57,8 +59,13 @@ class Ahead:
         made, self._made = self._made, None
         return made
 
-    def end(self) -> None:
-        """Nobody will ask any more."""
+    def throw_away(self) -> None:
+        """End the one that was made."""
         if self._made:
             end(self._made)
             self._made = None
+
+    def end(self) -> None:
+        """Nobody will ask any more."""
+        self.throw_away()
+        self._cloner.close()

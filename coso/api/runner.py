@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from coso.images.source import Source
+    from coso.runtime.cloner import Cloner
     from coso.runtime.container import Container
 
     Json = dict[str, Any]
@@ -75,9 +76,9 @@ class Conversation:
         self._end.close()
 
 
-def main(requests: socket, tell: int) -> None:
+def main(requests: socket, tell: int, cloner: Cloner) -> None:
     """Answer requests, one after the other, until there are no more, or this process is not as it was."""
-    ahead = Ahead()
+    ahead = Ahead(cloner)
     try:
         _serve(requests, tell, ahead)
     finally:

@@ -28,11 +28,12 @@ MOST_DESCRIPTORS = 1 << 16
 SPARE = 2
 BUSY, IDLE = b"b", b"i"
 RECORD = calcsize("=ci")
-LOADED = (
-    "resource coso.api.runner coso.cgroups.files coso.cgroups.members coso.cgroups.v1 coso.cgroups.v2 "
-    "coso.engine.front coso.engine.inside coso.engine.one_file coso.engine.record coso.engine.volumes "
-    "coso.images.source coso.runtime.blank coso.runtime.copyup coso.runtime.namespaces coso.runtime.running "
-    "coso.spec.seccomp_compiled cosonet.attach cosonet.cli cosonet.release"
+# What a container's first process needs, and so all that is copied for it.
+FOR_CONTAINERS = "resource coso.runtime.cloner coso.runtime.copyup coso.runtime.namespaces coso.spec.seccomp_compiled"
+FOR_WORKERS = (
+    "coso.api.runner coso.cgroups.files coso.cgroups.members coso.cgroups.v1 coso.cgroups.v2 coso.engine.front "
+    "coso.engine.inside coso.engine.one_file coso.engine.record coso.engine.volumes coso.images.source "
+    "coso.runtime.blank coso.runtime.running cosonet.attach cosonet.cli cosonet.release"
 )
 
 
@@ -41,16 +42,18 @@ def become(conversation: int, owner: int) -> NoReturn:
     try:
         _detach(conversation)
         pidfd = os.pidfd_open(owner)
-        for name in LOADED.split():
-            __import__(name)
-        bundle.write()
-        bundle.forget()
-        # What is here now is never looked at by the collector: looking would copy it into every child.
-        gc.collect()
-        gc.freeze()
+        _load(FOR_CONTAINERS)
         _serve(socket(fileno=conversation), pidfd)
     finally:
         os._exit(1)
+
+
+def _load(names: str) -> None:
+    """Import modules; what is here then is never looked at by the collector: looking would copy it into every child."""
+    for name in names.split():
+        __import__(name)
+    gc.collect()
+    gc.freeze()
 
 
 def _detach(kept: int) -> None:
@@ -112,14 +115,19 @@ def _serve(conversation: socket, owner: int) -> NoReturn:
 
 def _worker(conversation: socket, others: tuple[int, ...], tell: int) -> int:
     """Fork a process that answers requests; its number."""
-    from coso.api import runner
-
     pid = os.fork()
     if pid == 0:
         try:
             for fd in others:
                 os.close(fd)
-            runner.main(conversation, tell)
+            from coso.runtime.cloner import Cloner
+
+            cloner = Cloner()
+            _load(FOR_WORKERS)
+            bundle.write()
+            from coso.api import runner
+
+            runner.main(conversation, tell, cloner)
         finally:
             os._exit(1)
     return pid

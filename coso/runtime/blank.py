@@ -15,16 +15,20 @@ from _pickle import dumps, loads  # The C half: the other imports much that is o
 from coso import cgroups, steps
 from coso.errors import CosoError
 from coso.kernel.process import is_limited, start_time
-from coso.runtime import cgroup, channel, child, handover, journal, mount, plan, process, root, security, start
+from coso.runtime import cgroup, channel, handover, journal, mount, plan, process, root, security, start
 from coso.runtime.container import Container
 from coso.spec import Hooks, Spec
 from coso.value import replace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from coso.runtime.cloner import Cloner
 
 # With less there might be no room for what the process that waits has touched by then.
 LEAST_MEMORY = 32 << 20
 
 
-def make(spec: Spec, *, rooted: bool = False) -> Container:
+def make(spec: Spec, cloner: Cloner, *, rooted: bool = False) -> Container:
     """Begin a container like this one, up to where it matters what it is for. Raises CosoError and OSError.
 
     With `rooted`, up to where its command matters: its process is in its root already.
@@ -35,7 +39,7 @@ def make(spec: Spec, *, rooted: bool = False) -> Container:
     start.take_over()
     try:
         steps.execute(plan.before_clone(spec), container)
-        steps.execute([plan.clone(spec, child.run_blank)], container)
+        cloner.clone(container)
         container.theirs.close()
         container.journal.record("kill", str(container.pid), str(start_time(container.pid)))
         steps.execute(plan.ids(spec), container)

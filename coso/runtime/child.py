@@ -61,10 +61,11 @@ def _enter_blank(container: Container) -> None:
     from coso.runtime import blank
 
     if container.rooted:
-        steps.execute(plan.to_root(container.spec), container)
+        done = plan.before_command(container.spec)
+        steps.execute(done, container)
         container.theirs.send("rooted")
         blank.receive(container)
-        _go(container, plan.in_root(container.spec))
+        _go(container, [step for step in plan.in_root(container.spec) if step not in done])
     else:
         steps.execute([step for step in plan.to_root(container.spec) if step in plan.IN_BLANK], container)
         blank.receive(container)
