@@ -226,7 +226,7 @@ def in_any_process(spec: Spec) -> list[Step]:
 
 
 def before_command(spec: Spec) -> list[Step]:
-    """The child's steps that are the same for every command: into the root and, where no more is asked for, its user."""
+    """The child's steps that are the same for every command: into the root, and often its user too."""
     early = [ipc.KEYRING, DIRECTORY, security.USER]
     plain = all(step in early or step is console.INPUT for step in in_root(spec))
     return [*to_root(spec), *(early if plain else [])]
