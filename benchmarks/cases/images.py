@@ -77,7 +77,7 @@ def _make_large(ground: Ground, archive: str) -> None:
     with tarfile.open(layer, "w") as packed:
         for number, size in enumerate(sizes):
             length = int(size * scale)
-            entry = tarfile.TarInfo(f"usr/share/{number % 97}/{number % 89}/file-{number}")
+            entry = tarfile.TarInfo(f"usr/share/{number // 1000}/{number // 50}/file-{number}")
             entry.size, entry.mode, entry.mtime = length, 0o644, 1_700_000_000
             half = chance.randbytes(length // 2 + 1)
             packed.addfile(entry, BytesIO((half + half)[:length]))

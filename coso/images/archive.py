@@ -27,8 +27,10 @@ MOST_LINKS = 16
 class _Files:
     """The files of an archive, by name, out of it on the disk."""
 
-    def __init__(self, paths: dict[str, str], links: dict[str, str]) -> None:
+    def __init__(self, paths: dict[str, str], links: dict[str, str], digests: dict[str, str] | None = None) -> None:
         self._paths, self._links = paths, links
+        # Of those that are ours to move, by their path.
+        self._digests = digests or {}
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
@@ -48,6 +50,17 @@ class _Files:
                 return quickjson.loads(file.read().decode())
             except ValueError as error:
                 raise ArchiveError(f"{name} of the archive is no JSON: {error}") from None
+
+    def into_store(self, name: str, path: str) -> str:
+        """Let a file be one of the store too, on the disk but under a name of its own yet; its digest."""
+        source = self._path(name)
+        if source in self._digests:
+            os.link(source, path)
+            return self._digests[source]
+        with self.open(name) as file, open(path, "wb") as target:
+            copy = layers.Digesting(target)
+            _copier(file)(copy)  # type: ignore[arg-type]
+        return copy.digest
 
     def _path(self, name: str) -> str | None:
         name = os.path.normpath(name)
@@ -88,6 +101,7 @@ def _spread(file: IO[bytes], place: str) -> _Files:
     """Write the archive's files below `place`, under numbers: no name of the archive becomes a path."""
     paths: dict[str, str] = {}
     links: dict[str, str] = {}
+    digests: dict[str, str] = {}
     try:
         source = layers.decompressed(file) if file.seekable() else file
         with tarfile.open(fileobj=source, mode="r|*" if source is file else "r|") as tar:
@@ -98,13 +112,14 @@ def _spread(file: IO[bytes], place: str) -> _Files:
                 elif member.islnk():
                     links[name] = os.path.normpath(member.linkname)
                 elif member.isfile() and (inside := tar.extractfile(member)):
-                    paths[name] = f"{place}/{len(paths)}"
-                    with open(paths[name], "wb") as target:
-                        while data := inside.read(BLOCK):
-                            target.write(data)
+                    path = paths[name] = f"{place}/{len(paths)}"
+                    with open(path, "wb") as target:
+                        copy = layers.Digesting(target)
+                        _copier(inside)(copy)  # type: ignore[arg-type]
+                    digests[path] = copy.digest
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ArchiveError(f"this is no archive of images: {error}") from None
-    return _Files(paths, links)
+    return _Files(paths, links, digests)
 
 
 def _load(files: _Files) -> list[str]:
@@ -157,28 +172,31 @@ def _keep_all(files: _Files, digest: str, kind: str, *, install: bool) -> str:
     _keep(files, found["config"]["digest"])
     diff_ids = store.check_layers(found, blobs.read_json(found["config"]["digest"]), digest)
     for layer, diff_id in zip(found["layers"], diff_ids, strict=True):
-        _keep(files, layer["digest"])
-        if install:
-            layers.install(layer["digest"], diff_id)
+        _keep(files, layer["digest"], diff_id if install else "")
     return str(found["config"]["digest"]).removeprefix("sha256:")
 
 
-def _keep(files: _Files, digest: str) -> None:
-    """Copy a blob into the store, verified."""
+def _keep(files: _Files, digest: str, diff_id: str = "") -> None:
+    """Bring a blob into the store, verified; a layer with its tree where `diff_id` says what that is."""
     path = blobs.blob_path(digest)
     if os.path.exists(path):
+        if diff_id:
+            layers.install(digest, diff_id)
         return
     beside = f"{path}.{os.getpid()}.new"
-    with files.open(f"blobs/sha256/{digest.removeprefix('sha256:')}") as source, open(beside, "wb") as target:
-        copy = layers.Digesting(target)
-        while data := source.read(BLOCK):
-            copy.write(data)
-        target.flush()
-        os.fsync(target.fileno())
-    if copy.digest != digest:
-        os.unlink(beside)
-        raise VerificationError(f"the blob {digest} of the archive is {copy.digest}", cause="the archive is damaged")
-    os.rename(beside, path)
+    try:
+        found = files.into_store(f"blobs/sha256/{digest.removeprefix('sha256:')}", beside)
+        if found != digest:
+            raise VerificationError(f"the blob {digest} of the archive is {found}", cause="the archive is damaged")
+        if diff_id:
+            layers.install(digest, diff_id, beside)
+        with open(beside, "rb") as file:
+            # After the tree: the disk has had time until then, and takes most of it with what was written there.
+            os.fsync(file.fileno())
+        os.rename(beside, path)
+    finally:
+        if os.path.exists(beside):
+            os.unlink(beside)
 
 
 def _load_docker(files: _Files, entry: store.Json) -> list[str]:

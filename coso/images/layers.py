@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 from coso import quickjson
 from coso.errors import ArchiveError, VerificationError
 from coso.images import blobs, pack, store
+from coso.images.read_ahead import ReadAhead
 from coso.images.unpack import unpack
 from coso.kernel.call import call
 from coso.state import TREES
@@ -45,11 +46,6 @@ class Digesting:
         self.size += len(data)
         return self._stream.write(data)
 
-    def drain(self) -> None:
-        """Read to the end: an archive may have padding after its last entry."""
-        while self.read(CHUNK):
-            pass
-
     def flush(self) -> None:
         """Pass on what is held back."""
         self._stream.flush()
@@ -75,11 +71,14 @@ def decompressed(file: IO[bytes]) -> IO[bytes]:
     return file
 
 
-def install(blob: str, diff_id: str) -> None:
-    """Unpack a blob of the store into its tree, unless that is there. Raises ArchiveError, VerificationError."""
+def install(blob: str, diff_id: str, path: str = "") -> None:
+    """Unpack a blob into its tree, unless that is there; `path` is where it is before it is in the store.
+
+    Raises ArchiveError, VerificationError.
+    """
     if os.path.isdir(store.tree_of(diff_id)):
         return
-    with open(blobs.blob_path(blob), "rb") as file:
+    with open(path or blobs.blob_path(blob), "rb") as file:
         place, found, size = unpack_beside(file, blob)
     if found != diff_id:
         discard(place)
@@ -98,8 +97,10 @@ def unpack_beside(file: IO[bytes], what: str) -> tuple[str, str, int]:
     os.mkdir(place, 0o755)
     try:
         stream = Digesting(decompressed(file))
-        size = unpack(stream, place)  # type: ignore[arg-type]
-        stream.drain()
+        with ReadAhead(stream) as ahead:
+            size = unpack(ahead, place)  # type: ignore[arg-type]
+            # An archive may have padding after its last entry.
+            ahead.drain()
     except (EOFError, zlib.error, OSError) as error:
         discard(place)
         raise ArchiveError(f"the layer {what} cannot be read: {error}", cause="it is damaged") from None

@@ -116,9 +116,13 @@ class _Tree:
             if self._parent >= 0:
                 os.close(self._parent)
             self._parent = -1
-            os.close(make_in_root(self._root, directory or "/", directory=True))
             # Links to a directory are followed inside the tree.
-            self._parent = open_in_root(self._root, directory or "/", os.O_RDONLY | os.O_DIRECTORY)
+            flags = os.O_RDONLY | os.O_DIRECTORY
+            try:
+                self._parent = open_in_root(self._root, directory or "/", flags)
+            except KernelError:
+                os.close(make_in_root(self._root, directory, directory=True))
+                self._parent = open_in_root(self._root, directory, flags)
             self._parent_name = directory
         return self._parent
 
