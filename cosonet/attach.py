@@ -148,7 +148,8 @@ def join(connecting: Connecting) -> None:
     from cosonet import release
 
     wishes = connecting.wishes
-    connecting.inside = inside.sockets_in(connecting.namespace)
+    version6 = not connecting.network.is_bridge or bool(network.pool(connecting.network, 6))
+    connecting.inside = inside.sockets_in(connecting.namespace, version6=version6)
     with network.locked():
         _refuse_twice(connecting)
         interface = wishes.interface or inside.free_interface(connecting.inside[1])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from coso.cli import table
 from coso.cli.select import Filters
 from coso.cli.table import FILTER, FORMAT, NO_TRUNC, QUIET
@@ -47,6 +49,9 @@ def ps(words: list[str]) -> int:
         return 0
     adopt()
     found = _chosen(given, Filters(given.all("filter"), KEYS))
+    if given.on("quiet") and "format" not in given.options:
+        sys.stdout.write("".join(f"{one.id}\n" for one in found))
+        return 0
     with_size = given.on("size") or ".Size" in given.last("format")
     rows = [row_of(one, whole=given.on("no-trunc"), with_size=with_size) for one in found]
     columns = COLUMNS | ({"Size": "SIZE"} if given.on("size") else {})

@@ -13,6 +13,7 @@ from coso.runtime.rootless import as_root
 from coso.runtime.undo import remove_link, remove_tree
 from coso.spec import IdMapping, Joined, mounts, units
 from coso.spec.build import labels, lines_of, spec_from
+from coso.spec.network import is_usual
 from coso.state import LAYERS, NAMES, make_directories
 from coso.times import duration, now
 from coso.value import fields_of, replace
@@ -72,7 +73,8 @@ def create(given: Words, source: Source, command: tuple[str, ...]) -> str:
             "path": source.path,
             "layers": source.layers,
             "settings": source.settings or {},
-            "options": options | {"name": [name]},
+            # On the default network nobody is told of a name that nobody has chosen.
+            "options": options | ({} if is_usual(given) and not given.last("name") else {"name": [name]}),
             "command": command,
             "labels": labels(wanted),
             "mounts": [written(wish) for wish in found],

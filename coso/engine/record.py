@@ -23,6 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from coso.cgroups import Hierarchy
+
     Json = dict[str, Any]
 
 HEX = frozenset("0123456789abcdef")
@@ -102,8 +104,8 @@ class Record:
         return {**(self.settings.get("Labels") or {}), **(self.config.get("labels") or {})}
 
 
-def read(container: str) -> Record | None:
-    """A container by its id, or None when there is none, or none whole."""
+def read(container: str, groups: list[Hierarchy] | None = None) -> Record | None:
+    """A container by its id, or None when there is none, or none whole; `groups` saves who reads many a look."""
     config = _load(f"{LAYERS}/{container}/config.json")
     if config is None:
         return None
@@ -112,7 +114,7 @@ def read(container: str) -> Record | None:
     state = _load(f"{LAYERS}/{container}/state.json")
     if state and state.get("checker"):
         state["health"] = _load(f"{LAYERS}/{container}/{HEALTH}")
-    return Record(container, config, _as_it_is(state)) if state else None
+    return Record(container, config, _as_it_is(state, groups)) if state else None
 
 
 def _load(path: str) -> Json | None:
@@ -149,7 +151,7 @@ def runs(state: Json) -> bool:
     return bool(state.get("pid")) and is_alive(int(state["pid"]), int(state["ticks"]))
 
 
-def _as_it_is(state: Json) -> Json:
+def _as_it_is(state: Json, groups: list[Hierarchy] | None = None) -> Json:
     if state["status"] != "running":
         return state
     if not runs(state):
@@ -157,14 +159,17 @@ def _as_it_is(state: Json) -> Json:
     if state.get("cgroup"):
         from coso.cgroups import hierarchies, members
 
-        if members.is_frozen(str(state["cgroup"]), hierarchies()):
+        if members.is_frozen(str(state["cgroup"]), groups or hierarchies()):
             return {**state, "status": "paused"}
     return state
 
 
 def every() -> list[Record]:
     """All containers, the newest first."""
-    found = [read(name) for name in os.listdir(LAYERS)] if os.path.isdir(LAYERS) else []
+    from coso.cgroups import hierarchies
+
+    groups = hierarchies()
+    found = [read(name, groups) for name in os.listdir(LAYERS)] if os.path.isdir(LAYERS) else []
     return sorted((one for one in found if one), key=lambda one: str(one.config.get("created")), reverse=True)
 
 

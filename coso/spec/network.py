@@ -51,6 +51,11 @@ def network(words: Words, joined: bool) -> dict[str, Any]:
     return {"network": defaults.NETWORK, "network_words": _words(chosen, name, passed), "networks_more": more}
 
 
+def is_usual(words: Words) -> bool:
+    """Whether a container is on the default network alone."""
+    return all(_parts(text)[0] in USUAL for text in words.all("network"))
+
+
 def _more(text: str, name: str) -> tuple[str, ...]:
     """The words for one more network."""
     chosen, own = _parts(text)
