@@ -54,12 +54,13 @@ def main(words: list[str]) -> int:
                 f"--{option} takes a container that is kept or runs in the background",
                 hint="leave --rm out, or give --detach",
             )
-    explain = None
-    if given.on("explain"):
-        from coso.runtime.explain import explainer
+    if not given.on("explain"):
+        return in_front(given, source, command, claim, on_terminal=os.isatty(0))
+    from coso.runtime.explain import explainer, say_imports
 
-        explain = explainer()
-    return in_front(given, source, command, claim, on_terminal=os.isatty(0), explain=explain)
+    status = in_front(given, source, command, claim, on_terminal=os.isatty(0), explain=explainer())
+    say_imports()
+    return status
 
 
 def stays_in_front(given: Words, source: Source) -> bool:

@@ -349,3 +349,11 @@ def test_control_groups_mounted_twice_are_used_once(run: Coso, tmp_path: Path) -
         assert run("true").returncode == 0
     finally:
         subprocess.run(["umount", "-R", str(tmp_path)], check=True)
+
+
+def test_explain_tells_what_was_imported_and_nothing_is_beyond_the_budget(coso: Coso, rootfs: Path) -> None:
+    words = ("-network", "none", "--memory", "64m", "-u", "33", "-e", "A=1", "-v", "/etc:/x:ro", "-w", "/tmp")
+    done = coso("run", "--explain", "-rootfs", str(rootfs), *words, "--", "true")
+    assert done.returncode == 0, done.stderr
+    assert "modules of coso; besides _ctypes _json" in done.stderr
+    assert "beyond the budget" not in done.stderr

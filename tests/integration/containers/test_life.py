@@ -341,6 +341,19 @@ def test_a_port_leads_inside_and_names_resolve(c: Coso, alpine: str) -> None:
     assert c("run", "--rm", "--network", "none", "I", "nc", "-w", "1", address, "80").returncode != 0
 
 
+def test_a_name_that_nobody_chose_is_told_where_somebody_chose_the_network(c: Coso) -> None:
+    ok(c("network", "create", "web"))
+    try:
+        for network, told in (("bridge", False), ("web", True)):
+            one = ok(c("run", "-d", "--network", network, "I", "sleep", "1000"))
+            name = ok(c("inspect", "-f", "{{.Name}}", one)).lstrip("/")
+            hosts = ok(c("run", "--rm", "--network", network, "I", "cat", "/etc/hosts"))
+            assert (name in hosts) == told
+            ok(c("rm", "-f", one))
+    finally:
+        ok(c("network", "rm", "web"))
+
+
 def test_namespaces_of_another_container_are_shared(c: Coso) -> None:
     ok(c("run", "-d", "--name", "a", *SLEEP))
     assert "sleep 100" in ok(c("run", "--rm", "--pid", "container:a", "--network", "container:a", "I", "ps"))

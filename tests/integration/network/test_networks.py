@@ -245,6 +245,18 @@ def test_a_container_shares_the_network_of_another(start: Start, coso: Coso) -> 
     assert refused.returncode == 125 and "--publish needs a network of the container's own" in refused.stderr
 
 
+def test_an_interface_has_addresses_of_version_6_where_the_network_has(
+    net: Net, start: Start, both_versions: None
+) -> None:
+    """Each link-local address would be told to all others on the network."""
+    net("plain")
+    net("web", "--ipv6")
+    show = "ip -6 -o addr show eth0"
+    assert start(show, network="plain").communicate(timeout=10) == ("", "")
+    out, _ = start(show, network="web").communicate(timeout=10)
+    assert "fe80:" in out and "scope global" in out
+
+
 def test_a_name_is_given_once(start: Start, coso: Coso) -> None:
     first = start("--name", "one", "echo up; exec sleep 30")
     assert first.stdout and first.stdout.readline() == "up\n"
