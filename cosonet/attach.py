@@ -266,10 +266,11 @@ def set_up_inside(connecting: Connecting) -> None:
     index = netlink.index_of(control, one.interface)
     subnets = {subnet.version: subnet for subnet in wanted.subnets()}
     addresses = [parse(text, "address") for text in one.addresses]
+    # Up before it has an address: else that would be announced at once, while the bridge may not forward yet.
     netlink.request(
         routing,
-        *(netlink.new_address(index, address.packed, subnets[address.version].length) for address in addresses),
         netlink.link_up(index),
+        *(netlink.new_address(index, address.packed, subnets[address.version].length) for address in addresses),
     )
     for address in addresses:
         router = network.gateway(wanted, address.version)
@@ -296,9 +297,14 @@ def await_forwarding(connecting: Connecting) -> None:
 
 
 def announce(connecting: Connecting) -> None:
-    """Have the kernel tell the neighbours whose the address is now: it does when the Ethernet address is set again."""
-    one = connecting.record
-    if one.mac:
+    """Have the kernel tell the neighbours whose the address is now: it does when the Ethernet address is set again.
+
+    On a bridge all of them hear it, one after the other, and mostly know already: the Ethernet address follows from
+    that of version 4 unless another was asked for.
+    """
+    one, wishes = connecting.record, connecting.wishes
+    is_known = connecting.network.is_bridge and not (wishes.mac or wishes.ip or one.address6)
+    if one.mac and not is_known:
         routing, control = connecting.inside
         index = netlink.index_of(control, one.interface)
         netlink.request(routing, netlink.set_mac(index, bytes.fromhex(one.mac.replace(":", ""))))

@@ -35,18 +35,20 @@ def results(ground: Ground, runs: int) -> Iterator[Result]:
         memory[beside] = [_memory(BESIDE[beside]) / HUNDRED]
         ids = subprocess.run([*words, "ps", "-aq"], capture_output=True, text=True, check=True).stdout.split()
         removal[name] = [run([*words, "rm", "-f", *AT_ONCE.get(name, []), *ids])]
-    start["crun"], removal["crun"] = _crun(ground)
+    start["crun"], taken = _crun(ground, HUNDRED)
+    removal["crun"] = [taken]
     yield Result("hundred-start", f"Each of {HUNDRED} in the background", "ms", start, note="crun looks after none.")
     yield Result("hundred-removal", f"Stop and remove these {HUNDRED}", "ms", removal)
     yield Result("memory", "Memory beside each container", "KiB", memory, targets={"podman (conmon)": 1.1})
     yield from _thousand(ground, runs)
 
 
-def _crun(ground: Ground) -> tuple[list[float], list[float]]:
+def _crun(ground: Ground, count: int) -> tuple[list[float], float]:
+    """How long each start takes, and how long it takes to remove them all."""
     directory, words = str(ground.bundle("/bin/sleep", "1000")), ground.low("crun")
-    names = [f"coso-bench-{number}" for number in range(HUNDRED)]
+    names = [f"coso-bench-{number}" for number in range(count)]
     times = [run([*words, "run", "--detach", "--bundle", directory, name]) for name in names]
-    return times, [sum(run([*words, "delete", "--force", name]) for name in names)]
+    return times, sum(run([*words, "delete", "--force", name]) for name in names)
 
 
 def _memory(wanted: re.Pattern[str]) -> float:
@@ -79,6 +81,10 @@ def _thousand(ground: Ground, runs: int) -> Iterator[Result]:
                 listings[number] = [run([*words, "ps", "-q"]) for _ in range(runs)]
         around = {key: times[max(0, at - AROUND) : at + AROUND] for key, at in ends.items()}
         last, first = f"near the {THOUSAND}th", "near the 10th"
+        if name == "thousand-start":
+            beside, _ = _crun(ground, THOUSAND)
+            for key, at in ends.items():
+                around[f"crun {key}"] = beside[max(0, at - AROUND) : at + AROUND]
         yield Result(name, title, "ms", around, base=last, targets={first: 1.2})
         if name == "thousand-start":
             few, many = listings[AROUND], listings[THOUSAND - 1]
