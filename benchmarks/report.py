@@ -86,7 +86,7 @@ def table(result: Result) -> str:
         row = f"| {way} | {_number(result.median(way))} | {_number(low)}–{_number(high)} |"
         if way != result.base:
             first, last = result.interval(way)
-            row += f" {result.ratio(way):.2f} | {first:.2f}–{last:.2f} |"
+            row += f" {_ratio(result.ratio(way))} | {_ratio(first)}–{_ratio(last)} |"
         else:
             row += " | |"
         lines.append(row)
@@ -106,8 +106,14 @@ def targets(results: list[Result]) -> str:
             if way in result.values:
                 sign = "≥" if result.more_is_better else "≤"
                 verdict = "reached" if result.holds(way) else "**missed**"
-                lines.append(f"| {result.title} | {way} | {sign} {target:g} | {result.ratio(way):.2f} | {verdict} |")
+                lines.append(
+                    f"| {result.title} | {way} | {sign} {target:g} | {_ratio(result.ratio(way))} | {verdict} |"
+                )
     return "\n".join(lines) + "\n"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
 
 
 def _number(value: float) -> str:

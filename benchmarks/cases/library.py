@@ -45,6 +45,7 @@ def results(ground: Ground, runs: int) -> Iterator[Result]:
         "`coso.run` on the default network",
         "ms",
         in_turn({"coso": connected, **_libraries(network=True)}, runs),
+        targets=dict.fromkeys(libraries, 1 / 40),
     )
     for workers in WORKERS:
         values = {
