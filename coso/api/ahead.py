@@ -28,7 +28,7 @@ class Ahead:
     def __init__(self, cloner: Cloner) -> None:
         self._cloner = cloner
         self._made: Container | None = None
-        self._last = BLANK
+        self._last = blank.common(BLANK)
         self._again = False
 
     def begin(self) -> None:
@@ -53,7 +53,8 @@ class Ahead:
 
     def take(self, spec: Spec) -> Container | None:
         """The one that has begun already, if a container with this Spec can go on from there."""
-        self._again, self._last = blank.alike(self._last, spec), spec
+        like = blank.common(spec)
+        self._again, self._last = self._last == like, like
         if self._made is None or not blank.fits(self._made, spec):
             return None
         made, self._made = self._made, None

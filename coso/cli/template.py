@@ -240,7 +240,7 @@ def _field(item: Any, path: str) -> Any:
     return item
 
 
-class Row(dict):  # type: ignore[type-arg]  # generic aliases need no `typing` to be imported, but Any does
+class Row(dict):  # type: ignore[type-arg]  # to say of what would take an import of `typing`
     """A row of a table: asking for a field that it lacks is an error."""
 
     strict = True

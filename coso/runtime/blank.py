@@ -17,7 +17,7 @@ from coso.errors import CosoError
 from coso.kernel.process import is_limited, start_time
 from coso.runtime import cgroup, channel, handover, journal, mount, plan, process, root, security, start
 from coso.runtime.container import Container
-from coso.spec import Hooks, Spec
+from coso.spec import Hooks, Resources, Spec
 from coso.value import replace
 
 TYPE_CHECKING = False
@@ -33,6 +33,7 @@ def make(spec: Spec, cloner: Cloner, *, rooted: bool = False) -> Container:
 
     With `rooted`, up to where its command matters: its process is in its root already.
     """
+    spec = common(spec)
     container = Container(spec, journal.create(), *channel.pair())
     container.rooted = rooted
     container.stamps = _stamps(spec) if rooted else ()
@@ -69,19 +70,20 @@ def _is_plain(spec: Spec) -> bool:
     return not special and "time" not in spec.namespaces and spec.hooks == Hooks() and not is_limited()
 
 
-def alike(one: Spec, other: Spec) -> bool:
-    """Whether two containers differ in no more than what their command, their limits and their networks are."""
-    wanted = other.process
-    same = replace(
-        one,
-        process=replace(one.process, args=wanted.args, env=wanted.env, oom_score_adj=wanted.oom_score_adj),
-        resources=other.resources,
-        name=other.name,
-        network=other.network,
-        network_words=other.network_words,
-        networks_more=other.networks_more,
+def common(spec: Spec) -> Spec:
+    """A Spec without what is settled only when a container is asked for: command, name, limits and networks.
+
+    A container that waits must have none of them: its name would be taken, its limits stay for the next one.
+    """
+    return replace(
+        spec,
+        process=replace(spec.process, args=(), env=(), oom_score_adj=None),
+        resources=Resources(),
+        name="",
+        network="none",
+        network_words=(),
+        networks_more=(),
     )
-    return same == other
 
 
 def fits(container: Container, spec: Spec) -> bool:
@@ -89,7 +91,7 @@ def fits(container: Container, spec: Spec) -> bool:
     memory = spec.resources.memory
     roomy = not memory.disable_oom_killer and not 0 < (memory.limit or 0) < LEAST_MEMORY
     if container.rooted:
-        return roomy and alike(container.spec, spec) and container.stamps == _stamps(spec)
+        return roomy and container.spec == common(spec) and container.stamps == _stamps(spec)
     return roomy and _is_plain(spec) and spec.namespaces == container.spec.namespaces and not spec.root.kept
 
 
@@ -107,12 +109,11 @@ def _stamps(spec: Spec) -> tuple[tuple[int, int, int], ...]:
 
 def fill(container: Container, spec: Spec) -> None:
     """Give a container its Spec, and its process this one's standard streams. Raises steps.FailedStep and OSError."""
-    before = container.spec.resources
     container.become(spec)
     steps.execute(plan.name(spec), container)
     if spec.process.oom_score_adj is not None:
         steps.execute([process.OOM], container)
-    if spec.resources != before:
+    if spec.resources != Resources():
         made = cgroups.create(
             container.cgroup, container.hierarchies, spec.resources, container.journal.record, existing=True
         )

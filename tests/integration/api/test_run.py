@@ -58,7 +58,12 @@ def test_one_that_was_made_ahead_is_like_any_other(starter: coso.Starter, alpine
             assert (version_seen, numbers, mask) == (version, f"{number} {-number}", "0022")
             assert name == in_file
         limit = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || true"
-        assert said(tag, limit, memory="64m") == f"{64 << 20}\n"
+        unlimited = said(tag, limit)
+        for _ in range(6):
+            # The name is free again each time, and limits are nobody's but who asked for them.
+            assert said(tag, limit, memory="64m", name="ahead", oom_score_adj=500) == f"{64 << 20}\n"
+        assert coso.run(tag, "cat /proc/self/oom_score_adj", network="none", starter=starter).stdout == "0\n"
+        assert said(tag, limit) == unlimited
         assert said(tag, "hostname", hostname="box") == "box\n"
         assert said(tag, "id -u", user=33) == "33\n"
         assert said(alpine, "cat /version 2>/dev/null || echo none") == "none\n"
