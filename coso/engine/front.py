@@ -115,15 +115,21 @@ def _about(
 
 def joined_namespaces(given: Words) -> tuple[Joined, ...]:
     """The namespaces of other containers that --network, --pid and --ipc ask for; raises CosoError."""
-    found: dict[str, str] = {}
-    for option, file in NAMESPACES.items():
+    pids: dict[str, int] = {}
+    for option in NAMESPACES:
         kind, colon, name = given.last(option).partition(":")
         if kind == "container" and colon:
             from coso.runtime.running import find
 
-            pid = find(name).pid
-            found[option] = f"/proc/{pid}/ns/{file}"
-            if option != "network":
-                # Its processes and its IPC belong to its user namespace; in another there is no right over them.
-                found["user"] = f"/proc/{pid}/ns/user"
+            pids[option] = find(name).pid
+    return joined_to(pids)
+
+
+def joined_to(pids: dict[str, int]) -> tuple[Joined, ...]:
+    """The namespaces of other containers: by the option that shares each, a process of its owner."""
+    found = {option: f"/proc/{pid}/ns/{NAMESPACES[option]}" for option, pid in pids.items()}
+    for option, pid in pids.items():
+        if option != "network":
+            # Its processes and its IPC belong to its user namespace; in another there is no right over them.
+            found["user"] = f"/proc/{pid}/ns/user"
     return tuple(Joined(kind, path) for kind, path in found.items())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from coso.engine.front import NAMESPACES, joined_to
 from coso.engine.record import Record, find
 from coso.errors import CosoError
 from coso.runtime import user
 from coso.spec import IdMapping, Joined, Root, Spec, mounts
 from coso.spec.build import spec_from
 from coso.value import replace
-
-NAMESPACES = {"network": "net", "pid": "pid", "ipc": "ipc"}
 
 
 def spec_of(one: Record, *, joined: tuple[Joined, ...] | None = None) -> Spec:
@@ -43,14 +42,12 @@ def spec_of(one: Record, *, joined: tuple[Joined, ...] | None = None) -> Spec:
 
 def joined_of(one: Record) -> tuple[Joined, ...]:
     """The namespaces of other containers that it shares, as they are now; raises CosoError."""
-    found: dict[str, str] = {}
-    for option, file in NAMESPACES.items():
+    pids: dict[str, int] = {}
+    for option in NAMESPACES:
         kind, colon, name = one.option(option).partition(":")
         if kind == "container" and colon:
             other = find(name)
             if not other.is_alive:
                 raise CosoError(f"the container {name}, whose {option} namespace is to be shared, does not run")
-            found[option] = f"/proc/{other.pid}/ns/{file}"
-            if option != "network":
-                found["user"] = f"/proc/{other.pid}/ns/user"
-    return tuple(Joined(kind, path) for kind, path in found.items())
+            pids[option] = other.pid
+    return joined_to(pids)
