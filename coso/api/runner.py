@@ -10,7 +10,7 @@ from __future__ import annotations
 import _signal
 import os
 import select
-from _socket import MSG_CMSG_CLOEXEC, socket
+from _socket import MSG_CMSG_CLOEXEC, MSG_DONTWAIT, socket
 from _struct import pack, unpack
 from time import perf_counter_ns
 
@@ -38,7 +38,7 @@ PIECE = 1 << 16
 MOST_REQUESTS = 1000
 # After these it is as it was before.
 LASTING = ("run", "exec")
-IDLE_MILLISECONDS = 5000
+IDLE_SECONDS = 5.0
 
 
 class Conversation:
@@ -87,11 +87,13 @@ def main(requests: socket, tell: int, cloner: Cloner) -> None:
 
 def _serve(requests: socket, tell: int, ahead: Ahead) -> None:
     mine = requests.fileno()
+    waiting = select.epoll()
+    # Of all workers that wait, the kernel wakes the one that has registered first (epoll_ctl(2)): whoever asks once in
+    # a while is always answered by the same, which has made ready what was asked for last.
+    waiting.register(mine, select.EPOLLIN | select.EPOLLEXCLUSIVE)
     for number in range(MOST_REQUESTS):
         ahead.begin()
-        if number and not _is_asked(mine):
-            return
-        fds = _receive(requests)
+        fds = _await(requests, waiting, IDLE_SECONDS if number else -1)
         if not fds:
             return
         os.write(tell, pack("=ci", BUSY, os.getpid()))
@@ -109,17 +111,22 @@ def _serve(requests: socket, tell: int, ahead: Ahead) -> None:
         os.write(tell, pack("=ci", IDLE, os.getpid()))
 
 
-def _is_asked(requests: int) -> bool:
-    """Whether a request comes while this worker is still warm."""
-    poll = select.poll()
-    poll.register(requests, select.POLLIN)
-    return bool(poll.poll(IDLE_MILLISECONDS))
+def _await(requests: socket, waiting: select.epoll, seconds: float) -> list[int]:
+    """The descriptors of the next request, as `_receive` has them; none when it does not come in time."""
+    while waiting.poll(seconds):
+        try:
+            return _receive(requests)
+        except BlockingIOError:
+            continue  # Another worker was quicker.
+    return []
 
 
 def _receive(requests: socket) -> list[int]:
     """The descriptors of a request: the stream and, where the command has them, its standard streams."""
     try:
-        _, rights, _, _ = requests.recvmsg(1, 256, MSG_CMSG_CLOEXEC)
+        _, rights, _, _ = requests.recvmsg(1, 256, MSG_CMSG_CLOEXEC | MSG_DONTWAIT)
+    except BlockingIOError:
+        raise
     except OSError:
         return []
     return [fd for _, _, packed in rights for fd in unpack(f"{len(packed) // 4}i", packed)]
@@ -168,6 +175,8 @@ def _run(conversation: Conversation, request: Json, ahead: Ahead) -> None:
         status = _wait(conversation, container)
         killed = status == 128 + SIGKILL and _was_out_of_memory(container)
         conversation.say(end={"status": status, "oom": killed, "ms": _since(begun)})
+        # Whoever asked is awake now, and comes first: what is left to do here is not waited for.
+        os.sched_yield()
         return status
 
     in_front(given, source, tuple(request["command"]), claim, on_terminal=False, stay=stay, take=ahead.take)
