@@ -57,6 +57,9 @@ def _repr(self: Any) -> str:
 def _eq(self: Any, other: Any) -> bool:
     if type(self) is not type(other):
         return False
+    # The same fields are given, as nearly always; a field that is given may equal another's default.
+    if self.__dict__ == other.__dict__:
+        return True
     return all(bool(getattr(self, name) == getattr(other, name)) for name in self._fields)
 
 

@@ -13,12 +13,12 @@ import os
 from coso import steps
 from coso.errors import CosoError, StartError
 from coso.kernel.process import PR_SET_DUMPABLE, prctl
-from coso.runtime import command, pid, plan
+from coso.runtime import command, pid, plan, security
 from coso.runtime.container import Container
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 SIGPIPE, SIGXFSZ = 13, 25
 
@@ -62,29 +62,31 @@ def _enter_blank(container: Container) -> None:
 
     if container.rooted:
         done = plan.before_command(container.spec)
+        container.filter, container.filter_flags = security.filter_for(container.spec)
         steps.execute(done, container)
         container.theirs.send("rooted")
         blank.receive(container)
-        _go(container, [step for step in plan.in_root(container.spec) if step not in done])
+        _go(container, plan.in_root(container.spec), done)
     else:
         steps.execute([step for step in plan.to_root(container.spec) if step in plan.IN_BLANK], container)
         blank.receive(container)
-        _go(container, [step for step in plan.in_child(container.spec) if step not in plan.IN_BLANK])
+        _go(container, plan.in_child(container.spec), plan.IN_BLANK)
 
 
 def _enter(container: Container) -> None:
     _go(container, plan.in_child(container.spec))
 
 
-def _go(container: Container, wanted: list[steps.Step]) -> None:
-    """Execute the steps that are left, and become the command once that may go."""
+def _go(container: Container, wanted: list[steps.Step], done: Iterable[steps.Step] = ()) -> None:
+    """Execute the steps that are wanted and not done, and become the command once that may go."""
     spec = container.spec
-    steps.execute(wanted, container, container.observe)
+    names = {step.name for step in done}
+    steps.execute([step for step in wanted if step.name not in names], container, container.observe)
     if spec.process.args:
         command.check(container)
     container.theirs.send("ready")
     _await_word(container)
-    steps.execute(plan.at_last(spec), container, container.observe)
+    steps.execute([step for step in plan.at_last(spec) if step.name not in names], container, container.observe)
     if spec.process.init:
         pid.fork_command(container.theirs.filenos(), spec.process.terminal)
     reset_signals()

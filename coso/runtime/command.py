@@ -52,40 +52,43 @@ def environment(container: Container) -> dict[str, str]:
 
 
 def check(container: Container) -> None:
-    """Raise the error that `execute` would for a command that is not there, or not executable for its user."""
+    """Find the command; raise the error that `execute` would for one that is not there, or not for its user."""
     name = container.spec.process.args[0]
-    denied = False
-    for place in _places(name, environment(container)):
-        if os.path.isfile(place + name) and os.access(place + name, os.X_OK, effective_ids=True):
+    paths = _paths(name, environment(container))
+    for path in paths:
+        if os.access(path, os.X_OK, effective_ids=True) and os.path.isfile(path):
+            container.program = path
             return
-        denied = denied or _is_there(place + name)
-    if denied:
+    if any(map(_is_there, paths)):
         raise _not_executable(container.id, name, errno.EACCES)
     raise _not_found(container, name)
 
 
-def _places(name: str, variables: dict[str, str]) -> list[str]:
+def _paths(name: str, variables: dict[str, str]) -> list[str]:
     # Without a PATH the working directory, which may hold anything, is no place to look in (execvp(3)).
     path = variables.get("PATH", "/bin:/usr/bin")
-    return [""] if "/" in name else [f"{place or '.'}/" for place in path.split(":")]
+    return [name] if "/" in name else [f"{place or '.'}/{name}" for place in path.split(":")]
 
 
 def execute(container: Container) -> None:
     """Become the command; raise an error of exit status 127 or 126 when that is impossible."""
     args, variables = container.spec.process.args, environment(container)
     name = args[0]
-    places = _places(name, variables)
+    paths = _paths(name, variables)
+    if container.program and not container.spec.hooks.start_container:
+        # It was found a moment ago, and what comes before it in PATH was not.
+        paths = paths[paths.index(container.program) :]
     denied = 0
-    for place in places:
+    for path in paths:
         try:
-            os.execve(place + name, list(args), variables)
+            os.execve(path, list(args), variables)
         except OSError as error:
             number = error.errno or 0
-            if number in (errno.ENOENT, errno.ENOTDIR) and not _is_there(place + name):
+            if number in (errno.ENOENT, errno.ENOTDIR) and not _is_there(path):
                 continue
             denied = number
             if number != errno.EACCES:
-                raise _not_executable(container.id, place + name, number) from None
+                raise _not_executable(container.id, path, number) from None
     if denied:
         raise _not_executable(container.id, name, denied)
     raise _not_found(container, name)

@@ -72,12 +72,16 @@ class Container:
         # Its network namespace, held open by the parent while interfaces could still come back.
         self.network_namespace = -1
         self.ready = False
+        # The word that the command may go has been said.
+        self.released = False
         # Made ahead of its time: its first process is in its root, made of what these stamps say (coso.runtime.blank).
         self.rooted = False
         self.stamps: tuple[tuple[int, int, int], ...] = ()
         self.filter = b""
         self.filter_flags = 0
         self.home = "/"
+        # Where the command was found.
+        self.program = ""
         self.account: Account | None = None
         # A container that outlives its runtime waits here for the word to start its command.
         self.gate: Channel | None = None

@@ -226,10 +226,13 @@ def in_any_process(spec: Spec) -> list[Step]:
 
 
 def before_command(spec: Spec) -> list[Step]:
-    """The child's steps that are the same for every command: into the root, and often its user too."""
+    """The child's steps that are the same for every command: into the root, and often its user and filter too."""
     early = [ipc.KEYRING, DIRECTORY, security.USER]
-    plain = all(step in early or step is console.INPUT for step in in_root(spec))
-    return [*to_root(spec), *(early if plain else [])]
+    if any(step not in early and step is not console.INPUT for step in in_root(spec)):
+        return to_root(spec)
+    # The default filter lets by what a first process does until its end; of another that is not known.
+    last = [security.FILTER] if security.has_default_filter(spec) else []
+    return [*to_root(spec), *early, *(last if at_last(spec) == last else [])]
 
 
 def at_last(spec: Spec) -> list[Step]:

@@ -166,11 +166,16 @@ def filter_for(spec: Spec) -> tuple[bytes, int]:
 
         flags = profile.filter_flags(spec.seccomp.flags, listener=profile.notifies(spec.seccomp))
         return profile.program(spec.seccomp), flags
-    if spec.process.capabilities.bounding == CAPABILITIES:
+    if has_default_filter(spec):
         return PROGRAM, 0
     from coso.spec.seccomp import program
 
     return program(spec.process.capabilities.bounding), 0
+
+
+def has_default_filter(spec: Spec) -> bool:
+    """Whether a container's filter is the one that is at hand compiled."""
+    return isinstance(spec.seccomp, str) and spec.seccomp != "" and spec.process.capabilities.bounding == CAPABILITIES
 
 
 def notifies(spec: Spec) -> bool:

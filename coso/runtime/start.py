@@ -158,6 +158,9 @@ def _go_on(container: Container, explain: Explainer | None, observe: steps.Obser
     if not container.rooted:
         give_root(container, observe)
     steps.execute(plan.network(spec), container, observe)
+    if not (spec.hooks.prestart or spec.hooks.create_runtime or spec.net_devices):
+        # Nothing is left to do here: the first process need not wait until this one is awake again.
+        release(container)
     await_ready(container, explain)
     if spec.net_devices:
         from coso.runtime import netdevices
@@ -197,9 +200,16 @@ def await_ready(container: Container, explain: Explainer | None = None) -> None:
     raise _died_early(container)
 
 
+def release(container: Container) -> None:
+    """Say that the command may go, once; where nothing is to be done before, it can be said before all is ready."""
+    if not container.released:
+        container.released = True
+        container.ours.send("go")
+
+
 def let_go(container: Container, explain: Explainer | None = None) -> None:
     """Let the command go, and read on until execve ends the conversation; raises what goes wrong until then."""
-    container.ours.send("go")
+    release(container)
     while (message := container.ours.receive()) is not None:
         _hear(container, message[0], message[1], explain)
 
