@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SIGKILL = 9
 DEFAULT_SECONDS = 10
-LOOK_SECONDS = 0.02
+FIRST_LOOK_SECONDS, LOOK_SECONDS = 0.002, 0.02
 
 
 def start(one: Record, *, attach: bool = False) -> socket | None:
@@ -127,12 +127,13 @@ def stop_seconds(one: Record) -> int:
 
 def _wait_for_end(one: Record, seconds: int) -> bool:
     """Wait until a container has ended and its monitor is done with it; for ever with a negative time."""
-    until = monotonic() + seconds
+    until, pause = monotonic() + seconds, FIRST_LOOK_SECONDS
     while seconds < 0 or monotonic() < until:
         found = record.read(one.id)
         if found is None or (not found.is_alive and found.status != "restarting" and not is_watched(one.id)):
             return True
-        sleep(LOOK_SECONDS)
+        sleep(pause)
+        pause = min(2 * pause, LOOK_SECONDS)
     return False
 
 

@@ -41,7 +41,7 @@ def start(one: Record, held: Journal, stdio: tuple[int, int, int]) -> Container:
     take_over()
     os.umask(0o022)
     try:
-        prepare(container)
+        prepare(container, at_once=True)
         let_go(container)
     except (steps.FailedStep, OSError) as failure:
         raise explained(container, failure) from failure

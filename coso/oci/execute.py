@@ -1,8 +1,11 @@
 """`exec`: another process in a container that runs (setns(2)).
 
-All namespaces are entered by one call on the pidfd of the container's first
-process: either all or none.  The process made there is no other than what a
-container's first process is before execve: it takes the same last steps.
+Namespaces are entered by the pidfd of the container's first process: first
+those in which a helper clones the new process, which enters the cgroup namespace
+itself, and for root the user namespace too.  For while it is the host's, the
+clone can put it into a v2 group; a process that moves there later waits out an
+RCU grace period, 15 ms (CLONE_INTO_CGROUP, clone(2)).  From there on it takes the
+same last steps as a container's first process.
 """
 
 from __future__ import annotations
@@ -10,10 +13,10 @@ from __future__ import annotations
 import os
 
 from coso import steps
-from coso.cgroups import enter, hierarchies, join
+from coso.cgroups import hierarchies, join
 from coso.errors import CosoError, KernelError
 from coso.kernel import process
-from coso.kernel.process import PR_SET_DUMPABLE, pidfd_open, prctl, start_time
+from coso.kernel.process import PR_SET_DUMPABLE, is_limited, pidfd_open, prctl, start_time
 from coso.oci.console import check_console, hand_out
 from coso.oci.store import Place, State
 from coso.runtime import channel, child, command, console, plan, security, user
@@ -158,23 +161,23 @@ def _help(container: Container, init: int, root: int, *, detach: bool) -> None:
         # From the moment it is inside, the container may see it: its memory and descriptors are the host's.
         prctl(PR_SET_DUMPABLE, 0)
         kinds = {*spec.namespaces, *(joined.type for joined in spec.joined)}
-        flags = 0
-        for kind in kinds:
-            flags |= KINDS[kind]
         membership = container.membership
         affinity = spec.process.exec_cpu_affinity
         if affinity and affinity.initial:
             os.sched_setaffinity(0, affinity.initial)
-        if membership:
-            enter(membership)
+        for fd in membership.tasks if membership else ():
+            os.write(fd, b"0")
         container.proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        process.setns(init, flags)
+        # An ordinary user has no right over the others before the user namespace is entered.
+        later = kinds & ({"cgroup"} if is_limited() else {"cgroup", "user"})
+        if first := _flags(kinds - later):
+            process.setns(init, first)
         if "mount" not in kinds or container.no_pivot:
             os.fchdir(root)
             os.chroot(".")
-        pid = process.clone_sibling(0)
+        pid = process.clone_sibling(0, membership.unified if membership else -1)
         if pid == 0:
-            _become(container, detach=detach)
+            _become(container, init, _flags(later), detach=detach)
         container.theirs.send("cloned", pid)
     except KernelError as error:
         container.theirs.send("error", error.call, error.errno, error.path)
@@ -183,11 +186,17 @@ def _help(container: Container, init: int, root: int, *, detach: bool) -> None:
     os._exit(0)
 
 
-def _become(container: Container, *, detach: bool) -> None:
+def _flags(kinds: set[str]) -> int:
+    return sum(KINDS[kind] for kind in kinds)
+
+
+def _become(container: Container, init: int, later: int, *, detach: bool) -> None:
     """The steps of the new process, to its execve; never returns."""
     spec = container.spec
     try:
         container.ours.close()
+        if later:
+            process.setns(init, later)
         os.setsid()
         container.theirs.receive()
         ours = [

@@ -68,7 +68,7 @@ def run(
         container.cgroup = f"{spec.cgroups_path.strip('/')}/{container.cgroup}"
     masked, umask = take_over(), os.umask(0o022)
     try:
-        prepare(container, explain, spec)
+        prepare(container, explain, spec, at_once=True)
         let_go(container, explain)
         return stay(container)
     except (steps.FailedStep, OSError) as failure:
@@ -108,10 +108,13 @@ def load(spec: Spec) -> None:
         import time  # noqa: F401
 
 
-def prepare(container: Container, explain: Explainer | None = None, wanted: Spec | None = None) -> None:
+def prepare(
+    container: Container, explain: Explainer | None = None, wanted: Spec | None = None, *, at_once: bool = False
+) -> None:
     """Do everything up to the moment when the command may go; raises steps.FailedStep, CosoError or OSError.
 
-    `wanted` is the Spec for a container that has begun without.
+    `wanted` is the Spec for a container that has begun without; `at_once`
+    says that the caller has nothing to do before the command may go.
     """
     # Before the first process is given an observer of its own.
     observe = _timed(container.observe, explain)
@@ -122,7 +125,7 @@ def prepare(container: Container, explain: Explainer | None = None, wanted: Spec
             blank.fill(container, wanted)
         else:
             _begin(container, explain, observe)
-        _go_on(container, explain, observe)
+        _go_on(container, explain, observe, at_once=at_once)
     except (steps.FailedStep, OSError):
         # Both sides work at the same time: what fails here may only follow from the end of the other.
         for kind, words, _ in container.ours.last_words() if container.pid else ():
@@ -151,15 +154,15 @@ def _begin(container: Container, explain: Explainer | None, observe: steps.Obser
         handover.give_ids(container)
 
 
-def _go_on(container: Container, explain: Explainer | None, observe: steps.Observer | None) -> None:
+def _go_on(container: Container, explain: Explainer | None, observe: steps.Observer | None, *, at_once: bool) -> None:
     """What is beside the first process's own steps, up to the moment when the command may go."""
     spec = container.spec
     console.give_pipes(container)
     if not container.rooted:
         give_root(container, observe)
     steps.execute(plan.network(spec), container, observe)
-    if not (spec.hooks.prestart or spec.hooks.create_runtime or spec.net_devices):
-        # Nothing is left to do here: the first process need not wait until this one is awake again.
+    if at_once and not (spec.hooks.prestart or spec.hooks.create_runtime or spec.net_devices):
+        # The first process need not wait until this one is awake again.
         release(container)
     await_ready(container, explain)
     if spec.net_devices:
