@@ -10,6 +10,8 @@ from coso.flags import Option, Words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from coso.cli.oci import Caller, Command
     from coso.oci.create import Wishes
     from coso.oci.store import Place
@@ -103,24 +105,45 @@ def create(caller: Caller, given: Words) -> int:
     """Make a container; its command waits for start"""
     from coso.oci.create import create
 
-    _protect(given)
+    _protect_from_bundle(given)
     caller.spare_the_container()
     create(caller.root, given.rest[0], _wishes(caller, given), caller.warn)
     return 0
 
 
-def _protect(given: Words) -> None:
-    """Keep the interpreter's binary out of reach of a container whose root is the host's."""
-    from coso.runtime.protect import protect_interpreter
+def _protect_from_bundle(given: Words) -> None:
+    """Keep the interpreter's binary out of reach of a container whose root is the host's.
 
-    protect_interpreter()
+    That takes another start of it, so it comes before anything else is read.
+    """
+    own: set[str] = set()
+    uids: list[tuple[int, int]] = []
+    try:
+        with open(os.path.join(given.last("bundle", "."), given.last("config") or "config.json"), "rb") as file:
+            text = file.read()
+        if b'"uidMappings"' in text:
+            from coso import quickjson
+
+            linux = quickjson.loads(text.decode())["linux"]
+            uids = [(int(item["hostID"]), int(item["size"])) for item in linux["uidMappings"]]
+            own = {item["type"] for item in linux["namespaces"] if not item.get("path")}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass  # What is wrong with it is said by whoever reads it.
+    _protect(own, uids)
+
+
+def _protect(namespaces: Collection[str], uids: list[tuple[int, int]]) -> None:
+    from coso.runtime.protect import is_exposed, protect_interpreter
+
+    if is_exposed(namespaces, uids):
+        protect_interpreter()
 
 
 def run(caller: Caller, given: Words) -> int:
     """Make a container, start it, and wait for its end"""
     from coso.oci.run import run
 
-    _protect(given)
+    _protect_from_bundle(given)
     return run(
         caller.root,
         given.rest[0],
@@ -192,8 +215,7 @@ def execute(caller: Caller, given: Words) -> int:
     place.read()
     spec = saved_spec(place)
     wanted = _process(given, spec.process)
-    if "user" not in spec.namespaces or any(item.host_id == 0 for item in spec.uid_mappings):
-        _protect(given)
+    _protect(spec.namespaces, [(item.host_id, item.size) for item in spec.uid_mappings])
     wishes = ExecWishes(
         console_socket=given.last("console-socket"),
         pid_file=given.last("pid-file"),

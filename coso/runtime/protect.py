@@ -1,4 +1,4 @@
-"""Without a user namespace, keep the interpreter's own binary out of the container's hands.
+"""Where root inside may be root outside, keep the interpreter's own binary out of the container's hands.
 
 A container whose root is the host's root could open /proc/self/exe while that
 is still the runtime, and overwrite it (CVE-2019-5736).  So the runtime starts
@@ -13,7 +13,19 @@ import sys
 from coso.errors import KernelError
 from coso.kernel import mount
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
 ST_RDONLY = 1
+
+
+def is_exposed(namespaces: Collection[str], host_uids: Iterable[tuple[int, int]]) -> bool:
+    """Whether somebody inside is root outside, or the binary's owner; of a map, where it begins there and its size."""
+    if "user" not in namespaces:
+        return True
+    owners = {0, os.stat("/proc/self/exe").st_uid}
+    return any(first <= owner < first + size for first, size in host_uids for owner in owners)
 
 
 def protect_interpreter() -> None:
