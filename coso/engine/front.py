@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from coso.engine.joined import joined_namespaces
 from coso.flags import Words
 from coso.runtime.start import run
 from coso.runtime.supervise import supervise
-from coso.spec import Joined, Spec
+from coso.spec import Spec
 from coso.spec.build import labels, spec_from
 from coso.spec.mounts import Wish
 from coso.value import fields_of
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
 
     from coso.images.source import Source
     from coso.runtime.container import Container
-    from coso.runtime.start import Explainer
-
-NAMESPACES = {"network": "net", "pid": "pid", "ipc": "ipc"}
+    from coso.runtime.ready import Explainer
 
 
 def in_front(
@@ -111,25 +110,3 @@ def _about(
             "anonymous": anonymous,
         }
     )
-
-
-def joined_namespaces(given: Words) -> tuple[Joined, ...]:
-    """The namespaces of other containers that --network, --pid and --ipc ask for; raises CosoError."""
-    pids: dict[str, int] = {}
-    for option in NAMESPACES:
-        kind, colon, name = given.last(option).partition(":")
-        if kind == "container" and colon:
-            from coso.runtime.running import find
-
-            pids[option] = find(name).pid
-    return joined_to(pids)
-
-
-def joined_to(pids: dict[str, int]) -> tuple[Joined, ...]:
-    """The namespaces of other containers: by the option that shares each, a process of its owner."""
-    found = {option: f"/proc/{pid}/ns/{NAMESPACES[option]}" for option, pid in pids.items()}
-    for option, pid in pids.items():
-        if option != "network":
-            # Its processes and its IPC belong to its user namespace; in another there is no right over them.
-            found["user"] = f"/proc/{pid}/ns/user"
-    return tuple(Joined(kind, path) for kind, path in found.items())

@@ -15,7 +15,8 @@ from coso.engine.record import Record
 from coso.kernel.process import is_limited
 from coso.runtime import channel
 from coso.runtime.container import Container
-from coso.runtime.start import check, explained, let_go, prepare, take_over
+from coso.runtime.ready import explained, let_go, take_over
+from coso.runtime.start import check, prepare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

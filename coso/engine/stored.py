@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coso.engine.front import NAMESPACES, joined_to
+from coso.engine.joined import NAMESPACES, joined_to
 from coso.engine.record import Record, find
 from coso.errors import CosoError
 from coso.runtime import user

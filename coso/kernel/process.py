@@ -18,6 +18,17 @@ CLONE_NEWPID = 0x20000000
 CLONE_NEWTIME = 0x00000080
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWUTS = 0x04000000
+# By kind, in the order in which they are entered: the host's rights are needed until the last.
+NAMESPACES = {
+    "pid": CLONE_NEWPID,
+    "uts": CLONE_NEWUTS,
+    "ipc": CLONE_NEWIPC,
+    "network": CLONE_NEWNET,
+    "cgroup": CLONE_NEWCGROUP,
+    "time": CLONE_NEWTIME,
+    "mount": CLONE_NEWNS,
+    "user": CLONE_NEWUSER,
+}
 CLONE_PARENT = 0x00008000
 CLONE_PIDFD = 0x00001000
 

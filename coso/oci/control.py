@@ -76,9 +76,9 @@ def start(place: Place, warn: Warn) -> None:
         conversation.send("go")
         while (message := conversation.hear()) is not None:
             if message[0] == "error":
-                from coso.runtime import child
+                from coso.runtime.report import error_from
 
-                raise child.error_from(place.id, message[1])
+                raise error_from(place.id, message[1])
         # A hook may take its time, and somebody may want the container deleted meanwhile.
         held.close()
         run_poststart(place, state, warn)

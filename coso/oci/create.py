@@ -12,7 +12,8 @@ from coso.oci.console import check_console, hand_out
 from coso.oci.store import Place, State, replace_file
 from coso.runtime import channel, hooks
 from coso.runtime.container import Container
-from coso.runtime.start import close, explained, load, prepare, take_over
+from coso.runtime.ready import close, explained, load, take_over
+from coso.runtime.start import prepare
 from coso.spec import Spec
 from coso.spec.read import read
 from coso.value import replace, value

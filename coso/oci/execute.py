@@ -19,11 +19,12 @@ from coso.kernel import process
 from coso.kernel.process import PR_SET_DUMPABLE, is_limited, pidfd_open, prctl, start_time
 from coso.oci.console import check_console, hand_out
 from coso.oci.store import Place, State
-from coso.runtime import channel, child, command, console, plan, security, user
+from coso.runtime import channel, command, console, security, user
 from coso.runtime import process as labels
 from coso.runtime.container import Container
-from coso.runtime.namespaces import KINDS
-from coso.runtime.start import await_ready, close, explained, let_go, load, take_over
+from coso.runtime.last import at_last, in_any_process
+from coso.runtime.ready import await_ready, close, explained, let_go, load, take_over
+from coso.runtime.report import report
 from coso.runtime.supervise import supervise
 from coso.spec import Hooks, Process, Spec
 from coso.value import replace, value
@@ -187,7 +188,7 @@ def _help(container: Container, init: int, root: int, *, detach: bool) -> None:
 
 
 def _flags(kinds: set[str]) -> int:
-    return sum(KINDS[kind] for kind in kinds)
+    return sum(process.NAMESPACES[kind] for kind in kinds)
 
 
 def _become(container: Container, init: int, later: int, *, detach: bool) -> None:
@@ -203,7 +204,7 @@ def _become(container: Container, init: int, later: int, *, detach: bool) -> Non
             *([user.ROOT] if container.has("user") else []),
             console.TERMINAL if spec.process.terminal else console.INPUT,
             *([labels.LABEL] if spec.process.apparmor_profile or spec.process.selinux_label else []),
-            *plan.in_any_process(spec),
+            *in_any_process(spec),
         ]
         # Entering the groups has reset it, or not, as the kernel's version has it: what is final is said again.
         affinity = spec.process.exec_cpu_affinity
@@ -216,11 +217,11 @@ def _become(container: Container, init: int, later: int, *, detach: bool) -> Non
         container.theirs.send("ready")
         if container.theirs.hear() is None:
             os._exit(125)
-        steps.execute(plan.at_last(spec), container)
-        child.reset_signals()
+        steps.execute(at_last(spec), container)
+        command.reset_signals()
         command.execute(container)
     except steps.FailedStep as failure:
-        child.report(container, failure.step.name, failure.__cause__)
+        report(container, failure.step.name, failure.__cause__)
     except BaseException as error:
-        child.report(container, "execute", error)
+        report(container, "execute", error)
     os._exit(125)

@@ -11,7 +11,7 @@ from coso.oci.control import delete, run_poststart, start
 from coso.oci.create import Wishes, create, make, read_bundle, with_own_rights
 from coso.oci.store import Place
 from coso.runtime.pid import FORWARDED
-from coso.runtime.start import close, explained, let_go
+from coso.runtime.ready import close, explained, let_go
 from coso.runtime.supervise import supervise
 
 TYPE_CHECKING = False

@@ -17,6 +17,7 @@ from coso.errors import CosoError
 from coso.kernel.process import is_limited, start_time
 from coso.runtime import cgroup, channel, handover, journal, mount, plan, process, root, security, start
 from coso.runtime.container import Container
+from coso.runtime.ready import take_over
 from coso.spec import Hooks, Resources, Spec
 from coso.value import replace
 
@@ -37,7 +38,7 @@ def make(spec: Spec, cloner: Cloner, *, rooted: bool = False) -> Container:
     container = Container(spec, journal.create(), *channel.pair())
     container.rooted = rooted
     container.stamps = _stamps(spec) if rooted else ()
-    start.take_over()
+    take_over()
     try:
         steps.execute(plan.before_clone(spec), container)
         cloner.clone(container)

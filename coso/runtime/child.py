@@ -7,20 +7,17 @@ An error goes to the parent as words over the channel; the child then ends.
 
 from __future__ import annotations
 
-import _signal
 import os
 
 from coso import steps
-from coso.errors import CosoError, StartError
 from coso.kernel.process import PR_SET_DUMPABLE, prctl
-from coso.runtime import command, pid, plan, security
+from coso.runtime import command, last, pid, plan, security
 from coso.runtime.container import Container
+from coso.runtime.report import report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-SIGPIPE, SIGXFSZ = 13, 25
 
 
 def run(container: Container) -> None:
@@ -86,10 +83,10 @@ def _go(container: Container, wanted: list[steps.Step], done: Iterable[steps.Ste
         command.check(container)
     container.theirs.send("ready")
     _await_word(container)
-    steps.execute([step for step in plan.at_last(spec) if step.name not in names], container, container.observe)
+    steps.execute([step for step in last.at_last(spec) if step.name not in names], container, container.observe)
     if spec.process.init:
         pid.fork_command(container.theirs.filenos(), spec.process.terminal)
-    reset_signals()
+    command.reset_signals()
     command.execute(container)
 
 
@@ -106,40 +103,6 @@ def _await_word(container: Container) -> None:
         message = container.theirs.hear()
     if message is None:
         os._exit(125)
-
-
-def reset_signals() -> None:
-    """Undo what Python and the runtime did to signals; execve keeps blocked and ignored ones."""
-    for number in (SIGPIPE, SIGXFSZ, *pid.FORWARDED):
-        _signal.signal(number, _signal.SIG_DFL)
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
-
-
-def report(container: Container, step: str, error: BaseException | None) -> None:
-    """Tell the parent what went wrong, as words."""
-    if isinstance(error, CosoError):
-        number = getattr(error, "errno", 0)
-        words = (step, number, type(error).__name__, error.message, error.cause, error.hint)
-    elif isinstance(error, OSError):
-        place = f" on {error.filename}" if error.filename else ""
-        words = (step, error.errno or 0, "OSError", f"{error.strerror}{place}", "", "")
-    elif isinstance(error, MemoryError):
-        said = "there is no memory left on the way to the command"
-        words = (step, 0, "MemoryError", said, "a limit of process.rlimits is too small to start in", "")
-    else:
-        words = (step, 0, type(error).__name__, f"{type(error).__name__}: {error}", "this is a fault of coso", "")
-    container.theirs.send("error", *words)
-
-
-def error_from(container: str, words: list[str]) -> CosoError:
-    """The error that a child reported, in the parent."""
-    from coso import errors
-
-    step, number, kind, message, cause, hint = (*words, "", "", "", "", "", "")[:6]
-    wanted = getattr(errors, kind, None)
-    if isinstance(wanted, type) and issubclass(wanted, StartError):
-        return wanted(container, step, message, number=int(number), cause=cause, hint=hint)
-    return StartError(container, step, f"cannot {step}: {message}", number=int(number), cause=cause, hint=hint)
 
 
 def explaining_observer(container: Container) -> steps.Observer:

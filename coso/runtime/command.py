@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import _signal
 import errno
 import os
 
 from coso.errors import CommandNotExecutableError, CommandNotFoundError, CosoError
 from coso.kernel.process import close_on_exec_from
 from coso.runtime.container import Container
+from coso.runtime.pid import FORWARDED
+
+SIGPIPE, SIGXFSZ = 13, 25
 
 
 def enter_directory(container: Container) -> None:
@@ -68,6 +72,13 @@ def _paths(name: str, variables: dict[str, str]) -> list[str]:
     # Without a PATH the working directory, which may hold anything, is no place to look in (execvp(3)).
     path = variables.get("PATH", "/bin:/usr/bin")
     return [name] if "/" in name else [f"{place or '.'}/{name}" for place in path.split(":")]
+
+
+def reset_signals() -> None:
+    """Undo what Python and the runtime did to signals; execve keeps blocked and ignored ones."""
+    for number in (SIGPIPE, SIGXFSZ, *FORWARDED):
+        _signal.signal(number, _signal.SIG_DFL)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
 
 
 def execute(container: Container) -> None:

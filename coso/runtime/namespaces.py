@@ -14,6 +14,7 @@ from fcntl import ioctl
 from coso.cgroups import enter
 from coso.errors import CosoError, KernelError
 from coso.kernel import mount, process
+from coso.kernel.process import NAMESPACES
 from coso.runtime import user
 from coso.runtime.container import Container
 from coso.runtime.time import set_offsets
@@ -24,17 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NS_GET_NSTYPE = 0xB703
-# In this order they are entered: the host's rights are needed until the last.
-KINDS = {
-    "pid": process.CLONE_NEWPID,
-    "uts": process.CLONE_NEWUTS,
-    "ipc": process.CLONE_NEWIPC,
-    "network": process.CLONE_NEWNET,
-    "cgroup": process.CLONE_NEWCGROUP,
-    "time": process.CLONE_NEWTIME,
-    "mount": process.CLONE_NEWNS,
-    "user": process.CLONE_NEWUSER,
-}
 
 
 def open_namespace(joined: Joined) -> int:
@@ -48,9 +38,9 @@ def open_namespace(joined: Joined) -> int:
         kind = ioctl(fd, NS_GET_NSTYPE)
     except OSError:
         kind = 0
-    if kind != KINDS[joined.type]:
+    if kind != NAMESPACES[joined.type]:
         os.close(fd)
-        known = {number: name for name, number in KINDS.items()}
+        known = {number: name for name, number in NAMESPACES.items()}
         found = f"a namespace of kind {known[kind]}" if kind in known else "no namespace"
         raise CosoError(f"{field} is {found}")
     return fd
@@ -72,9 +62,9 @@ def _spare_the_host(container: Container, joined: list[tuple[str, int]]) -> None
 
 def clone_inside(container: Container, flags: int, first_process: Callable[[Container], None]) -> None:
     """Make the first process in the joined namespaces and in new ones, by way of a helper."""
-    order = list(KINDS)
+    order = list(NAMESPACES)
     joined = sorted(container.spec.joined, key=lambda item: order.index(item.type))
-    entries = [(open_namespace(item), KINDS[item.type]) for item in joined]
+    entries = [(open_namespace(item), NAMESPACES[item.type]) for item in joined]
     _spare_the_host(container, [(item.type, fd) for item, (fd, _) in zip(joined, entries, strict=True)])
     # The sibling of a helper is to be the child of this process, or of its parent where it outlives it.
     helper = process.clone_sibling(0) if container.outlives else os.fork()

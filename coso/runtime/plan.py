@@ -5,7 +5,6 @@ from __future__ import annotations
 from coso.kernel.process import clone3
 from coso.runtime import (
     cgroup,
-    command,
     console,
     devices,
     filesystems,
@@ -23,6 +22,7 @@ from coso.runtime import (
     uts,
 )
 from coso.runtime.container import Container
+from coso.runtime.last import DIRECTORY, at_last, in_any_process
 from coso.spec import Hooks, Spec
 from coso.steps import Step
 
@@ -208,23 +208,6 @@ def _nodes(spec: Spec) -> list[Step]:
     return [*([devices.OTHERS] if others else []), *([devices.SEAL] if new and "ro" in new.options else [])]
 
 
-def in_any_process(spec: Spec) -> list[Step]:
-    """The last steps before a command: those of the first process, and of every other that joins it later."""
-    wanted = spec.process
-    return [
-        *([security.RLIMITS] if wanted.rlimits else []),
-        *([process.SCHEDULE] if wanted.scheduler or wanted.io_priority else []),
-        *([process.PERSONALITY] if spec.personality else []),
-        ipc.KEYRING,
-        DIRECTORY,
-        # A filter needs no_new_privs or CAP_SYS_ADMIN. With the former it comes last: it need not let our calls by.
-        *([] if wanted.no_new_privileges else [security.FILTER]),
-        security.USER,
-        # Who answers calls outside is reached by way of the runtime, which is there only until the command may go.
-        *([security.FILTER] if wanted.no_new_privileges and security.notifies(spec) else []),
-    ]
-
-
 def before_command(spec: Spec) -> list[Step]:
     """The child's steps that are the same for every command: into the root, and often its user and filter too."""
     early = [ipc.KEYRING, DIRECTORY, security.USER]
@@ -233,25 +216,6 @@ def before_command(spec: Spec) -> list[Step]:
     # The default filter lets by what a first process does until its end; of another that is not known.
     last = [security.FILTER] if security.has_default_filter(spec) else []
     return [*to_root(spec), *early, *(last if at_last(spec) == last else [])]
-
-
-def at_last(spec: Spec) -> list[Step]:
-    """The child's steps once the command may go."""
-    return [
-        *([hooks.START_CONTAINER] if spec.hooks.start_container else []),
-        *([security.LAST_LIMITS] if any(security.is_scarce(limit) for limit in spec.process.rlimits) else []),
-        *([security.FILTER] if spec.process.no_new_privileges and not security.notifies(spec) else []),
-    ]
-
-
-DIRECTORY = Step(
-    "enter the directory",
-    "close every descriptor of the host and go to the working directory",
-    "close_range(), chdir(), getcwd()",
-    "a descriptor left open is a way out of the root",
-    "open(2), CVE-2024-21626",
-    command.enter_directory,
-)
 
 
 def child_steps(spec: Spec) -> dict[str, Step]:

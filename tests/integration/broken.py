@@ -54,12 +54,13 @@ release.collect = lambda: []
 """,
 }
 STEP = """
-from coso.runtime import plan
+from coso.runtime import last, plan
 def without(steps):
     return [step for step in steps if step.name != {step!r}]
-for name in ("before_clone", "ids", "roots", "files", "network", "in_child", "at_last"):
-    whole = getattr(plan, name)
-    setattr(plan, name, lambda spec, whole=whole, without=without: without(whole(spec)))
+parts = [(plan, name) for name in ("before_clone", "ids", "roots", "files", "network", "in_child")]
+for module, name in (*parts, (last, "at_last")):
+    whole = getattr(module, name)
+    setattr(module, name, lambda spec, whole=whole, without=without: without(whole(spec)))
 """
 # In both of these the redirection of input would find no /dev/null, and nothing would start.
 LEFT_OUT["resolution in the root"] = (

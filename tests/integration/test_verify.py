@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from coso.runtime import handover, plan
+from coso.runtime import handover, last, plan
 from coso.runtime.gc import collect
 from coso.spec import NAMESPACES, Process, Root, Spec, TimeOffset, defaults
 from coso.verify import lab
@@ -114,7 +114,7 @@ def _steps() -> list[str]:
         network="helper",
     )
     waits = {step.name for step in (handover.IDS, handover.ROOT, handover.FILES)}
-    parts = (plan.before_clone, plan.ids, plan.roots, plan.files, plan.network, plan.in_child, plan.at_last)
+    parts = (plan.before_clone, plan.ids, plan.roots, plan.files, plan.network, plan.in_child, last.at_last)
     return [step.name for part in parts for step in part(spec) if step.name not in waits]
 
 

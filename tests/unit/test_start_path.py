@@ -26,12 +26,13 @@ print(" ".join(sys.modules))
 """
 # Whoever adds a module here has seen what it costs: each start pays for it, about 60 µs (docs/performance.md).
 OURS = """
-bundle cgroups cgroups.files cli.main cli.run cli.sources engine.front errors flags
+bundle cgroups cgroups.files cli.main cli.run cli.sources engine.front engine.joined errors flags
 images.blobs images.reference images.rootfs images.source images.store
 kernel.call kernel.capability kernel.mount kernel.path kernel.process kernel.seccomp launcher options quickjson
 runtime.cgroup runtime.channel runtime.child runtime.command runtime.console runtime.container runtime.devices
-runtime.filesystems runtime.handover runtime.hooks runtime.ipc runtime.journal runtime.mount runtime.net
-runtime.options runtime.pid runtime.plan runtime.process runtime.root runtime.security runtime.start
+runtime.filesystems runtime.handover runtime.hooks runtime.ipc runtime.journal runtime.last runtime.mount runtime.net
+runtime.options runtime.pid runtime.plan runtime.process runtime.ready runtime.report runtime.root
+runtime.security runtime.start
 runtime.supervise runtime.time runtime.undo runtime.user runtime.users runtime.uts
 spawn spec spec.build spec.defaults spec.mounts spec.network spec.resources spec.seccomp_compiled spec.sysctl
 spec.units state steps value
