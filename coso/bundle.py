@@ -4,8 +4,8 @@ Finding, checking and reading forty-odd .pyc files takes twice as long as
 running them.  So each command that had to search for modules of ours adds them to
 `coso/__pycache__/coso.<python>.bundle`, if its user may write there, and the
 next one reads from there what it imports, piece by piece, unless the source
-file has changed since.  Like a .pyc, it is only a cache: without it everything
-works, some milliseconds slower.
+file has changed since; what every `coso run` imports is one piece more.  Like a
+.pyc, it is only a cache: without it everything works, some milliseconds slower.
 """
 
 # No `from __future__`: that module's file would be searched for before the bundle is in use.
@@ -28,6 +28,19 @@ PATH = f"{DIRECTORY}/coso.{sys.implementation.cache_tag}.bundle"
 OURS = ("coso", "cosonet")
 # These find the others. `__future__` is not ours, and searched for by nearly all.
 FIRST, ALSO = ("coso", "coso.bundle"), "__future__"
+# What `coso run` imports on its way to execve, each after what it imports itself: one piece, loaded at once.
+TOGETHER = "run"
+RUN = """
+cli errors times cli.main images value spec spec.defaults images.rootfs quickjson images.reference state
+images.blobs images.store images.source cli.sources engine engine.joined flags runtime cgroups.files cgroups
+cgroups.v1 cgroups.v2 steps kernel kernel.call kernel.process runtime.channel runtime.container runtime.pid
+runtime.command runtime.hooks runtime.ipc kernel.path spec.sysctl runtime.process kernel.capability
+kernel.seccomp runtime.undo runtime.journal runtime.user runtime.users spec.seccomp_compiled runtime.security
+runtime.last runtime.cgroup kernel.mount runtime.console runtime.options runtime.root runtime.mount
+runtime.devices runtime.filesystems runtime.handover launcher spawn spec.network runtime.net runtime.time
+runtime.uts runtime.plan runtime.report runtime.child runtime.ready runtime.supervise runtime.start spec.units
+spec.mounts spec.resources spec.build engine.front options cli.run
+"""
 # The first bytes: the lengths of the whole file and of its index, and a number that no other bundle has.  Each piece
 # begins with that too: the file may be another by the time a piece is read, and its place another module's.
 HEAD, MARK = 24, 8
@@ -53,10 +66,8 @@ class Finder:
         source = source_of(name, is_package)
         if stamp != _stamp(source) or not (code := self.read(name)):
             return None
-        spec = ModuleSpec(name, self, origin=source, loader_state=code, is_package=is_package)  # type: ignore[arg-type]
-        spec.has_location = True
-        if is_package and spec.submodule_search_locations is not None:
-            spec.submodule_search_locations.append(os.path.dirname(source))
+        spec = self._spec(name, source, is_package)
+        spec.loader_state = code
         return spec
 
     def create_module(self, spec: ModuleSpec) -> None:
@@ -68,6 +79,35 @@ class Finder:
         assert spec
         code, spec.loader_state = spec.loader_state, None
         exec(marshal.loads(code), module.__dict__)
+
+    def load_together(self) -> None:
+        """Load the modules of `RUN` as one: without a search for each, and with what they have in common said once."""
+        pieces = marshal.loads(self.read(TOGETHER)) if TOGETHER in self.index else {}
+        for name, code in pieces.items():
+            _, _, stamp, is_package = self.index[name]
+            source, (parent, _, own) = source_of(name, is_package), name.rpartition(".")
+            # What is not as it was is searched for, and so is what it belongs to.
+            if name in sys.modules or parent not in sys.modules or stamp != _stamp(source):
+                continue
+            spec = self._spec(name, source, is_package)
+            module = sys.modules[name] = type(sys)(name)
+            module.__spec__, module.__package__, module.__file__ = spec, spec.parent, source
+            module.__loader__ = self  # type: ignore[assignment]
+            if is_package:
+                module.__path__ = spec.submodule_search_locations  # type: ignore[assignment]
+            try:
+                exec(code, module.__dict__)
+            except BaseException:
+                del sys.modules[name]
+                raise
+            setattr(sys.modules[parent], own, module)
+
+    def _spec(self, name: str, source: str, is_package: bool) -> ModuleSpec:
+        spec = ModuleSpec(name, self, origin=source, is_package=is_package)  # type: ignore[arg-type]
+        spec.has_location = True
+        if is_package and spec.submodule_search_locations is not None:
+            spec.submodule_search_locations.append(os.path.dirname(source))
+        return spec
 
     def read(self, name: str) -> bytes:
         """The code of a module, as marshal wrote it; nothing where another bundle is in this one's place by now."""
@@ -116,6 +156,13 @@ def use(_: str = "") -> bool:
         os.close(fd)
 
 
+def load_together() -> None:
+    """Load what `coso run` imports, where that is in the bundle in use."""
+    finder = _in_use()
+    if finder:
+        finder.load_together()
+
+
 def _in_use() -> Finder | None:
     return next((finder for finder in sys.meta_path if isinstance(finder, Finder)), None)
 
@@ -139,12 +186,16 @@ def write() -> None:
         and not isinstance(getattr(module, "__loader__", None), Finder)
     }
     place = DIRECTORY if os.path.isdir(DIRECTORY) else os.path.dirname(DIRECTORY)
-    if not missing or not os.access(place, os.W_OK):
+    is_whole = not finder or TOGETHER in finder.index or not set(_run()) <= finder.index.keys()
+    if (not missing and is_whole) or not os.access(place, os.W_OK):
         return
     pieces = {name: _compiled(name) for name in sorted(missing)}
     for name, (_, _, stamp, is_package) in finder.index.items() if finder else ():
-        if stamp == _stamp(source_of(name, is_package)) and finder and (code := finder.read(name)):
+        if name != TOGETHER and stamp == _stamp(source_of(name, is_package)) and finder and (code := finder.read(name)):
             pieces.setdefault(name, (code, stamp, is_package))
+    if pieces.keys() >= set(_run()):
+        codes = {name: marshal.loads(pieces[name][0]) for name in _run()}
+        pieces[TOGETHER] = marshal.dumps(codes), 0, False
     try:
         os.makedirs(DIRECTORY, exist_ok=True)
         beside = f"{PATH}.{os.getpid()}"
@@ -153,6 +204,10 @@ def write() -> None:
         os.rename(beside, PATH)
     except OSError:
         pass  # A cache that cannot be written is no fault.
+
+
+def _run() -> list[str]:
+    return [f"coso.{name}" for name in RUN.split()]
 
 
 def _compiled(name: str) -> tuple[bytes, int, bool]:

@@ -55,6 +55,9 @@ def _command(words: list[str]) -> tuple[Callable[[list[str]], int], list[str]]:
     first = words[0] if words else ""
     # Found without the table: this is the way to execve.
     if first == "run" or (first.startswith("-") and first not in ("--help", "-h", "-help", "--version", "-version")):
+        if first != "run" or "--rm" in words:
+            # It is most likely to live in front, in this very process.
+            bundle.load_together()
         from coso.cli import run
 
         return run.main, words[1:] if first == "run" else words

@@ -97,7 +97,8 @@ def _read(path: str) -> list[list[str]]:
     except OSError:
         return []
     try:
-        text = os.read(fd, LONGEST) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+        found = os.fstat(fd)
+        text = os.read(fd, min(found.st_size, LONGEST)) if stat.S_ISREG(found.st_mode) else b""
     except OSError:
         text = b""
     finally:

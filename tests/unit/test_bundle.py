@@ -60,6 +60,35 @@ def test_each_command_adds_what_it_had_to_search_for(tree: Path) -> None:
     assert start(tree, "coso.spec.seccomp") == ["True", "524288", "True"]
 
 
+def run_help(tree: Path) -> list[str]:
+    """Begin a `coso run` as the launcher does; the modules that came with the first one."""
+    script = (
+        f"import sys; sys.path.insert(0, {str(tree)!r}); from coso import bundle; bundle.use(); bundle.load_together();"
+        "print(*sys.modules, sep='\\n'); sys.argv[1:] = ['run', '--rm', '--help'];"
+        "from coso.cli import main; from coso.runtime import start; from coso import times;"
+        "from coso.cgroups import v1, v2; main.entry()"
+    )
+    words = [sys.executable, "-I", "-S", "-c", script]
+    done = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    return [name for name in done.split("coso run [OPTIONS]")[0].split() if name.startswith("coso.")]
+
+
+def test_the_modules_of_a_run_are_loaded_at_once(tree: Path) -> None:
+    run_help(tree)
+    assert set(run_help(tree)) == {"coso.bundle", *(f"coso.{name}" for name in bundle.RUN.split())}
+
+
+def test_a_changed_source_is_noticed_there_too(tree: Path) -> None:
+    run_help(tree)
+    source = tree / "coso/spec/units.py"
+    source.write_text(source.read_text() + "\n")
+    found = run_help(tree)
+    assert "coso.runtime.start" in found
+    # Whoever needed it has found the source.
+    assert "coso.spec.units" in found
+    assert set(run_help(tree)) == {"coso.bundle", *(f"coso.{name}" for name in bundle.RUN.split())}
+
+
 @pytest.mark.parametrize("damage", [b"", b"x" * 100])
 def test_a_damaged_bundle_is_made_anew(tree: Path, damage: bytes) -> None:
     start(tree)
