@@ -37,7 +37,7 @@ def has_blob(digest: str) -> bool:
 def read_blob(digest: str) -> bytes:
     """A small blob's bytes; raises MissingError."""
     try:
-        with open(blob_path(digest), "rb") as file:
+        with open(blob_path(digest), "rb", buffering=0) as file:
             return file.read()
     except FileNotFoundError:
         raise MissingError(

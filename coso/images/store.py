@@ -82,7 +82,7 @@ class Image:
 def entries() -> list[Json]:
     """What index.json lists."""
     try:
-        with open(INDEX, "rb") as file:
+        with open(INDEX, "rb", buffering=0) as file:
             return list(blobs.json_object(file.read(), INDEX).get("manifests") or [])
     except FileNotFoundError:
         return []

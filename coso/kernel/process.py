@@ -192,7 +192,7 @@ def exit_status_of(pid: int, pidfd: int) -> int | None:
     from fcntl import ioctl
 
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
             fields = file.read().rpartition(b")")[2].split()
         if fields[0] == b"Z":
             return int(fields[49])
@@ -237,7 +237,7 @@ def start_time(pid: int) -> int:
     A pid and its start time name a process for good; a pid alone is reused.
     """
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
             return int(file.read().rpartition(b")")[2].split()[19])
     except (OSError, IndexError):
         return 0
@@ -247,5 +247,5 @@ def is_limited() -> bool:
     """Whether this process is not root, or is root of a user namespace only (user_namespaces(7))."""
     if os.geteuid() != 0:
         return True
-    with open("/proc/self/uid_map") as file:
-        return file.read().split() != ["0", "0", "4294967295"]
+    with open("/proc/self/uid_map", "rb", buffering=0) as file:
+        return file.read().split() != [b"0", b"0", b"4294967295"]

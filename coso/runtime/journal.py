@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     Record = tuple[str, ...]
 
+# At its end, wherever that is: a process forked from the owner may have written meanwhile.
+WRITING = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC
+
 
 class Journal:
     """An open, locked journal."""
@@ -35,8 +38,6 @@ class Journal:
         """Write down how the next change is undone; `kind` names a function of coso.runtime.undo."""
         record = (kind, *words)
         self._records.append(record)
-        # To the end, wherever that is: a process forked from the owner may have written meanwhile.
-        os.lseek(self._fd, 0, os.SEEK_END)
         os.write(self._fd, f"{quickjson.dumps(record)}\n".encode())
 
     @property
@@ -107,7 +108,7 @@ def of_kept(container: str) -> Journal | None:
     """The journal of a container that is kept, locked, with what was left in it; None when somebody holds it."""
     make_directories(JOURNALS)
     path = f"{JOURNALS}/{container}"
-    fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fd = os.open(path, WRITING | os.O_CREAT, 0o600)
     if not _lock(fd):
         os.close(fd)
         return None
@@ -125,7 +126,7 @@ def create() -> Journal:
     while True:
         container = new_id()
         path = f"{JOURNALS}/{container}"
-        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fd = os.open(path, WRITING | os.O_CREAT | os.O_EXCL, 0o600)
         if _lock(fd):
             return Journal(container, path, fd, [])
         os.close(fd)
@@ -137,7 +138,7 @@ def open_at(path: str, container: str, *, wait: bool = True) -> Journal:
     Raises FileNotFoundError when the container has gone meanwhile, and without
     `wait` BlockingIOError when somebody is busy with it.
     """
-    fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    fd = os.open(path, WRITING | os.O_CREAT, 0o600)
     try:
         fcntl.lockf(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -155,7 +156,7 @@ def abandoned() -> Iterator[Journal]:
         return
     for container in sorted(os.listdir(JOURNALS)):
         try:
-            fd = os.open(f"{JOURNALS}/{container}", os.O_RDWR | os.O_CLOEXEC)
+            fd = os.open(f"{JOURNALS}/{container}", WRITING)
         except FileNotFoundError:
             continue
         if _lock(fd):
@@ -169,7 +170,7 @@ def living() -> list[str]:
     found = []
     for container in sorted(os.listdir(JOURNALS)) if os.path.isdir(JOURNALS) else []:
         try:
-            fd = os.open(f"{JOURNALS}/{container}", os.O_RDWR | os.O_CLOEXEC)
+            fd = os.open(f"{JOURNALS}/{container}", WRITING)
         except FileNotFoundError:
             continue
         if not _lock(fd):

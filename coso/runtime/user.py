@@ -117,8 +117,8 @@ def may_set_groups(proc: int) -> bool:
     `proc` is the host's /proc, for who has entered a container: that has perhaps none.
     """
     fd = os.open("self/setgroups", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc) if proc >= 0 else "/proc/self/setgroups"
-    with open(fd) as file:
-        return file.read().strip() == "allow"
+    with open(fd, "rb", buffering=0) as file:
+        return file.read().strip() == b"allow"
 
 
 LEASE = Step(
