@@ -82,8 +82,8 @@ class Finder:
 
     def load_together(self) -> None:
         """Load the modules of `RUN` as one: without a search for each, and with what they have in common said once."""
-        pieces = marshal.loads(self.read(TOGETHER)) if TOGETHER in self.index else {}
-        for name, code in pieces.items():
+        data = self.read(TOGETHER) if TOGETHER in self.index else b""
+        for name, code in marshal.loads(data).items() if data else ():
             _, _, stamp, is_package = self.index[name]
             source, (parent, _, own) = source_of(name, is_package), name.rpartition(".")
             # What is not as it was is searched for, and so is what it belongs to.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 
 from coso.errors import CosoError, UsageError
@@ -120,7 +121,8 @@ def _protect_from_bundle(given: Words) -> None:
     uids: list[tuple[int, int]] = []
     try:
         with open(os.path.join(given.last("bundle", "."), given.last("config") or "config.json"), "rb") as file:
-            text = file.read()
+            # What comes through a pipe can be read only once.
+            text = file.read() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
         if b'"uidMappings"' in text:
             from coso import quickjson
 

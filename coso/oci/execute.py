@@ -16,7 +16,7 @@ from coso import steps
 from coso.cgroups import hierarchies, join
 from coso.errors import CosoError, KernelError
 from coso.kernel import process
-from coso.kernel.process import PR_SET_DUMPABLE, is_limited, pidfd_open, prctl, start_time
+from coso.kernel.process import PR_SET_DUMPABLE, pidfd_open, prctl, start_time
 from coso.oci.console import check_console, hand_out
 from coso.oci.store import Place, State
 from coso.runtime import channel, command, console, security, user
@@ -113,7 +113,10 @@ def _give_up(container: Container) -> None:
     close(container)
     if pidfd >= 0:
         process.pidfd_send_signal(pidfd, 9)
-        os.waitpid(container.pid, 0)
+        try:
+            os.waitpid(container.pid, 0)
+        except ChildProcessError:
+            pass  # Whoever found it dead has asked for its status.
         os.close(pidfd)
 
 
@@ -169,8 +172,8 @@ def _help(container: Container, init: int, root: int, *, detach: bool) -> None:
         for fd in membership.tasks if membership else ():
             os.write(fd, b"0")
         container.proc = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        # An ordinary user has no right over the others before the user namespace is entered.
-        later = kinds & ({"cgroup"} if is_limited() else {"cgroup", "user"})
+        # Who is not root, of whatever namespace, has no right over the others before the user namespace is entered.
+        later = kinds & ({"cgroup", "user"} if os.geteuid() == 0 else {"cgroup"})
         if first := _flags(kinds - later):
             process.setns(init, first)
         if "mount" not in kinds or container.no_pivot:

@@ -43,8 +43,8 @@ class Channel:
         """Look now and then, while a message is awaited, whether the other side can still speak; it may raise."""
         self._watch = look
 
-    def send(self, kind: str, *words: object, fds: tuple[int, ...] = ()) -> None:
-        """Send a message; a peer that is gone is no error, its end is noticed by receive."""
+    def send(self, kind: str, *words: object, fds: tuple[int, ...] = ()) -> bool:
+        """Send a message; False where the peer is gone, which is no error: its end is noticed by receive too."""
         clean = (str(word).replace(_SEPARATOR, "?") for word in words)
         text = _SEPARATOR.join((kind, *clean)).encode(errors="surrogateescape")
         text = text[: _LARGEST if self._writing == self._reading else _LARGEST_IN_PIPE]
@@ -54,7 +54,8 @@ class Channel:
             else:
                 os.write(self._writing, text)
         except (BrokenPipeError, ConnectionResetError):
-            pass
+            return False
+        return True
 
     def _send_descriptors(self, text: bytes, fds: tuple[int, ...]) -> None:
         end = _socket(AF_UNIX, SOCK_SEQPACKET, 0, self._writing)

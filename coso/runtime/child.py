@@ -59,7 +59,8 @@ def _enter_blank(container: Container) -> None:
 
     if container.rooted:
         done = plan.before_command(container.spec)
-        container.filter, container.filter_flags = security.filter_for(container.spec)
+        if security.has_default_filter(container.spec):
+            container.filter, container.filter_flags = security.filter_for(container.spec)
         steps.execute(done, container)
         container.theirs.send("rooted")
         blank.receive(container)
@@ -81,7 +82,9 @@ def _go(container: Container, wanted: list[steps.Step], done: Iterable[steps.Ste
     steps.execute([step for step in wanted if step.name not in names], container, container.observe)
     if spec.process.args:
         command.check(container)
-    container.theirs.send("ready")
+    if not container.theirs.send("ready"):
+        # The word to go may lie here already; but whoever has said it is no more.
+        os._exit(125)
     _await_word(container)
     steps.execute([step for step in last.at_last(spec) if step.name not in names], container, container.observe)
     if spec.process.init:

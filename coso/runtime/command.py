@@ -86,7 +86,7 @@ def execute(container: Container) -> None:
     args, variables = container.spec.process.args, environment(container)
     name = args[0]
     paths = _paths(name, variables)
-    if container.program and not container.spec.hooks.start_container:
+    if container.program and not (container.gate or container.spec.hooks.start_container):
         # It was found a moment ago, and what comes before it in PATH was not.
         paths = paths[paths.index(container.program) :]
     denied = 0

@@ -21,10 +21,15 @@ ST_RDONLY = 1
 
 
 def is_exposed(namespaces: Collection[str], host_uids: Iterable[tuple[int, int]]) -> bool:
-    """Whether somebody inside is root outside, or the binary's owner; of a map, where it begins there and its size."""
-    if "user" not in namespaces:
+    """Whether somebody who sees the container's processes may write to the binary; of `host_uids`, begin and size.
+
+    That is root outside, the binary's owner, and whoever its mode lets; and
+    where processes are shared, neighbours too.
+    """
+    binary = os.stat("/proc/self/exe")
+    if not {"user", "pid"} <= set(namespaces) or binary.st_mode & 0o022:
         return True
-    owners = {0, os.stat("/proc/self/exe").st_uid}
+    owners = {0, binary.st_uid}
     return any(first <= owner < first + size for first, size in host_uids for owner in owners)
 
 

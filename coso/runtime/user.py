@@ -95,10 +95,10 @@ def write_map(pid: int, file: str, mappings: tuple[IdMapping, ...]) -> None:
 
 
 def read_maps(container: Container) -> None:
-    """Learn how the user namespace that the container has joined maps ids."""
+    """Learn how the user namespace that the container has joined maps ids; one more process may not be in it yet."""
     maps = []
     for file in ("uid_map", "gid_map"):
-        with open(f"/proc/{container.pid}/{file}") as lines:
+        with open(f"/proc/{container.init or container.pid}/{file}") as lines:
             maps.append(tuple(IdMapping(*(int(word) for word in line.split())) for line in lines))
     container.uid_mappings, container.gid_mappings = maps
 

@@ -78,6 +78,19 @@ def test_the_modules_of_a_run_are_loaded_at_once(tree: Path) -> None:
     assert set(run_help(tree)) == {"coso.bundle", *(f"coso.{name}" for name in bundle.RUN.split())}
 
 
+def test_a_bundle_that_goes_away_meanwhile_is_done_without(tree: Path) -> None:
+    run_help(tree)
+    run_help(tree)
+    script = (
+        f"import sys; sys.path.insert(0, {str(tree)!r}); from coso import bundle; bundle.use();"
+        "import os; os.unlink(bundle.PATH); bundle.load_together();"
+        "from coso.runtime import start; print(start.__name__)"
+    )
+    words = [sys.executable, "-I", "-S", "-c", script]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "coso.runtime.start"
+
+
 def test_a_changed_source_is_noticed_there_too(tree: Path) -> None:
     run_help(tree)
     source = tree / "coso/spec/units.py"
