@@ -266,6 +266,8 @@ def set_up_inside(connecting: Connecting) -> None:
     index = netlink.index_of(control, one.interface)
     subnets = {subnet.version: subnet for subnet in wanted.subnets()}
     addresses = [parse(text, "address") for text in one.addresses]
+    if wanted.is_bridge and 6 not in subnets:
+        _keep_quiet(routing, index)
     # Up before it has an address: else that would be announced at once, while the bridge may not forward yet.
     netlink.request(
         routing,
@@ -281,6 +283,15 @@ def set_up_inside(connecting: Connecting) -> None:
         except netlink.RefusedError as error:
             if error.errno != netlink.EEXIST:  # Another network was first.
                 raise
+
+
+def _keep_quiet(routing: netlink.Socket, index: int) -> None:
+    """Without IPv6 it takes no link-local address: each tells all others of it, and of a thousand that is a lot."""
+    try:
+        netlink.request(routing, netlink.no_link_local(index))
+    except netlink.RefusedError as error:
+        if error.errno != netlink.EAFNOSUPPORT:  # This kernel has none anyway.
+            raise
 
 
 def await_forwarding(connecting: Connecting) -> None:

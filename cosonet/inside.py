@@ -31,7 +31,7 @@ def open_namespace(who: str) -> int:
 
 
 def sockets_in(namespace: int, *, version6: bool = True) -> list[netlink.Socket]:
-    """Sockets in another namespace: they stay where they were made. Its next interface speaks IPv6 only if asked to."""
+    """Sockets in another namespace: they stay where they were made."""
     home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         setns(namespace, CLONE_NEWNET)
@@ -47,23 +47,17 @@ def sockets_in(namespace: int, *, version6: bool = True) -> list[netlink.Socket]
 
 
 def _set_defaults(version6: bool) -> None:
-    """Have new interfaces of this namespace tell their neighbours whose an address is, when it changes hands.
-
-    In a network without IPv6 they take no link-local address: each tells all
-    others of it several times, and of a thousand that is most of what there is.
-    """
-    settings = {
-        "ipv4/conf/default/arp_notify": b"1",
-        "ipv6/conf/default/ndisc_notify": b"1",
-        # IN6_ADDR_GEN_MODE_NONE, else _EUI64 (ip-sysctl.rst, addr_gen_mode)
-        "ipv6/conf/default/addr_gen_mode": b"0" if version6 else b"1",
-    }
-    for name, text in settings.items():
+    """Have new interfaces of this namespace tell their neighbours whose an address is, when it changes hands."""
+    settings = ["ipv4/conf/default/arp_notify"]
+    if version6:
+        # Only then: beside a thousand namespaces the first look at /proc/sys/net/ipv6 takes half a millisecond.
+        settings.append("ipv6/conf/default/ndisc_notify")
+    for name in settings:
         try:
             fd = os.open(f"/proc/sys/net/{name}", os.O_WRONLY | os.O_CLOEXEC)
         except OSError:
             continue  # Without IPv6, or where /proc/sys may not be written: neighbours will find out.
-        os.write(fd, text)
+        os.write(fd, b"1")
         os.close(fd)
 
 

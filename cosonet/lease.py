@@ -8,6 +8,7 @@ network's lock.
 from __future__ import annotations
 
 import os
+from itertools import islice
 
 from coso.errors import NetworkError
 from coso.state import RUN, make_directories
@@ -23,6 +24,10 @@ def directory(network: str) -> str:
     return f"{DIRECTORY}/{network}"
 
 
+# Addresses that are tried before all leases are looked at.
+FEW = 16
+
+
 def choose(network: Network, subnet: Subnet, wanted: Address | None) -> Address:
     """A free address of a subnet, or the one that is wanted. Raises NetworkError."""
     place = directory(network.name)
@@ -35,10 +40,15 @@ def choose(network: Network, subnet: Subnet, wanted: Address | None) -> Address:
     begin = int.from_bytes(os.urandom(8), "big")
     # Of a huge subnet a part will do: it is never full.
     size = min(pool.size, 1 << 20)
-    for offset in range(size):
-        number = pool.base + (begin + offset) % size
-        address = Address(subnet.version, number)
-        if number not in kept and not os.path.lexists(f"{place}/{address.text}"):
+    numbers = (pool.base + (begin + offset) % size for offset in range(size))
+    rest = (Address(subnet.version, number) for number in numbers if number not in kept)
+    for address in islice(rest, FEW):
+        if not os.path.lexists(f"{place}/{address.text}"):
+            return address
+    # It is rather full: looking for each takes longer than a look at all.
+    taken = set(os.listdir(place))
+    for address in rest:
+        if address.text not in taken:
             return address
     raise PoolError(
         f"all addresses of {pool.text} in the network {network.name} are leased",

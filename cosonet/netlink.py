@@ -19,6 +19,7 @@ NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x4, 0x200, 0x400
 NLMSG_ERROR = 2
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_NEWADDR, RTM_NEWROUTE = 16, 17, 18, 20, 24
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 1, 3, 4, 5, 10, 18, 28
+IFLA_AF_SPEC, IFLA_INET6_ADDR_GEN_MODE = 26, 8
 INFO_KIND, INFO_DATA, INFO_SLAVE_KIND, INFO_SLAVE_DATA, VETH_INFO_PEER = 1, 2, 4, 5, 1
 BRPORT_STATE, BRPORT_MODE = 1, 4
 # What a link on top of another does, and how wide the number is (IFLA_MACVLAN_MODE, IFLA_IPVLAN_MODE).
@@ -31,7 +32,7 @@ IFA_F_NODAD = 0x02
 IFA_ADDRESS, IFA_LOCAL, IFA_BROADCAST = 1, 2, 4
 RTA_GATEWAY = 5
 AF_UNSPEC = 0
-ENODEV, EEXIST, EOPNOTSUPP = 19, 17, 95
+ENODEV, EEXIST, EOPNOTSUPP, EAFNOSUPPORT = 19, 17, 95, 97
 IFF_UP = 1
 SIOCGIFINDEX, SIOCGIFMTU = 0x8933, 0x8921
 RT_TABLE_MAIN, RTPROT_STATIC, RT_SCOPE_UNIVERSE, RTN_UNICAST = 254, 4, 0, 1
@@ -116,6 +117,13 @@ def new_bridge(name: str, mtu: int, mac: bytes) -> Message:
 def link_up(index: int) -> Message:
     """Bring a link up."""
     return Message("bring the link up", RTM_NEWLINK, CHANGE, link_header(index, up=True))
+
+
+def no_link_local(index: int) -> Message:
+    """Have a link take no IPv6 address of its own accord (IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE)."""
+    family = attribute(AF_INET6, attribute(IFLA_INET6_ADDR_GEN_MODE, b"\1"))
+    body = link_header(index) + attribute(IFLA_AF_SPEC, family)
+    return Message("take no link-local address", RTM_NEWLINK, CHANGE, body)
 
 
 def set_mac(index: int, mac: bytes) -> Message:

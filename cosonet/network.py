@@ -290,15 +290,18 @@ def check_forwarding(network: Network) -> None:
         wanted = any(subnet.version == version for subnet in network.subnets())
         if not wanted or not network.is_bridge or network.internal:
             continue
-        if not os.path.exists(f"/proc/sys/{path}"):
-            raise NetworkError(f"the network {network.name} has a subnet of version 6, and the host has no such")
-        with open(f"/proc/sys/{path}") as file:
-            if file.read().strip() == "0":
-                key = path.replace("/", ".")
-                raise NetworkError(
-                    f"the host does not forward packets: sysctl {key} is 0",
-                    hint=f"run `{setup}`, or `sysctl -w {key}=1`",
-                )
+        try:
+            with open(f"/proc/sys/{path}") as file:
+                forwards = file.read().strip() != "0"
+        except FileNotFoundError:
+            said = f"the network {network.name} has a subnet of version {version}, and the host has no such"
+            raise NetworkError(said) from None
+        if not forwards:
+            key = path.replace("/", ".")
+            raise NetworkError(
+                f"the host does not forward packets: sysctl {key} is 0",
+                hint=f"run `{setup}`, or `sysctl -w {key}=1`",
+            )
 
 
 def pool(network: Network, version: int) -> Subnet | None:

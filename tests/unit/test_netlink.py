@@ -66,6 +66,12 @@ def test_a_bridge_is_the_same() -> None:
     assert netlink.new_bridge("coso0", 1500, MAC).encode(7) == expected
 
 
+def test_a_link_that_takes_no_link_local_address_is_the_same() -> None:
+    family = {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", 1)]})]}
+    expected = encoded(ifinfmsg(), rtnl.RTM_NEWLINK, CHANGE, {"index": 12}, [("IFLA_AF_SPEC", family)])
+    assert netlink.no_link_local(12).encode(7) == expected
+
+
 def test_bringing_up_and_removing_a_link_are_the_same() -> None:
     up = encoded(ifinfmsg(), rtnl.RTM_NEWLINK, CHANGE, {"index": 12, **UP}, [])
     assert netlink.link_up(12).encode(7) == up
