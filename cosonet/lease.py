@@ -17,15 +17,13 @@ from cosonet.address import Address, Subnet, parse_subnet
 from cosonet.definition import Network
 
 DIRECTORY = f"{RUN}/network/leases"
+# Addresses that are tried before all leases are looked at.
+FEW = 16
 
 
 def directory(network: str) -> str:
     """Where the leases of a network are."""
     return f"{DIRECTORY}/{network}"
-
-
-# Addresses that are tried before all leases are looked at.
-FEW = 16
 
 
 def choose(network: Network, subnet: Subnet, wanted: Address | None) -> Address:

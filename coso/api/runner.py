@@ -112,24 +112,19 @@ def _serve(requests: socket, tell: int, ahead: Ahead) -> None:
 
 
 def _await(requests: socket, waiting: select.epoll, seconds: float) -> list[int]:
-    """The descriptors of the next request, as `_receive` has them; none when it does not come in time."""
+    """The descriptors of the next request: the stream and, where the command has them, its standard streams.
+
+    None when it does not come in time, or nobody is left to ask.
+    """
     while waiting.poll(seconds):
         try:
-            return _receive(requests)
+            _, rights, _, _ = requests.recvmsg(1, 256, MSG_CMSG_CLOEXEC | MSG_DONTWAIT)
         except BlockingIOError:
             continue  # Another worker was quicker.
+        except OSError:
+            break
+        return [fd for _, _, packed in rights for fd in unpack(f"{len(packed) // 4}i", packed)]
     return []
-
-
-def _receive(requests: socket) -> list[int]:
-    """The descriptors of a request: the stream and, where the command has them, its standard streams."""
-    try:
-        _, rights, _, _ = requests.recvmsg(1, 256, MSG_CMSG_CLOEXEC | MSG_DONTWAIT)
-    except BlockingIOError:
-        raise
-    except OSError:
-        return []
-    return [fd for _, _, packed in rights for fd in unpack(f"{len(packed) // 4}i", packed)]
 
 
 def _quiet() -> None:

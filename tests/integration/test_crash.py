@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import select
 import signal
 import socket
 import time
@@ -48,7 +49,7 @@ def killed_at(moment: int, rootfs: Path, helper: str) -> list[str]:
     return seen
 
 
-def _contain(theirs: socket.socket, rootfs: Path, helper: str) -> None:
+def _contain(theirs: socket.socket, rootfs: Path, helper: str, *command: str) -> None:
     def observe(when: str, step: Step) -> None:
         try:
             theirs.send(f"{when} {step.name}".encode())
@@ -57,7 +58,7 @@ def _contain(theirs: socket.socket, rootfs: Path, helper: str) -> None:
             pass  # The child has closed every descriptor by then.
 
     try:
-        words = parse(OPTIONS, ["-network", helper, "--", "/bin/true"], "run")
+        words = parse(OPTIONS, ["-network", helper, "--", *(command or ("/bin/true",))], "run")
         run_container(spec_from(words, str(rootfs), words.rest, on_terminal=False), observe=observe)
     finally:
         os._exit(0)
@@ -78,6 +79,32 @@ def test_killed_at_every_step_nothing_is_left_after_gc(rootfs: Path, programs: P
     assert "after clone" in seen and "before enter the root" in seen
     # The control: without gc there would have been something to find.
     assert dirty > 10
+
+
+def test_no_command_begins_once_its_runtime_is_gone(rootfs: Path) -> None:
+    """The first process may have been told to go before it was ready for that."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid == 0:
+        _contain(theirs, rootfs, "none", "/bin/sleep", "100")
+    theirs.close()
+    seen: list[str] = []
+    while (word := ours.recv(256).decode()) != "before enter the root":
+        seen.append(word)
+        ours.send(b"!")
+    assert "after write the address" in seen
+    time.sleep(0.1)  # By now the runtime has said so, and waits.
+    pidfd = os.pidfd_open(int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]))
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    ours.send(b"!")
+    while ours.recv(256).decode() != "before enter the directory":  # Which closes the other end of this.
+        ours.send(b"!")
+    ours.send(b"!")
+    assert select.select([pidfd], [], [], 5)[0]
+    ours.close()
+    os.close(pidfd)
+    assert collect().failures == []
 
 
 def test_killed_at_any_moment_nothing_is_left_after_gc(start: Start) -> None:
@@ -105,7 +132,5 @@ def test_the_container_dies_with_its_runtime(start: Start) -> None:
     child = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[0])
     pidfd = os.pidfd_open(child)
     process.kill()
-    import select
-
     assert select.select([pidfd], [], [], 5)[0]
     os.close(pidfd)

@@ -94,11 +94,16 @@ def test_a_bundle_that_goes_away_meanwhile_is_done_without(tree: Path) -> None:
 def test_a_changed_source_is_noticed_there_too(tree: Path) -> None:
     run_help(tree)
     source = tree / "coso/spec/units.py"
-    source.write_text(source.read_text() + "\n")
-    found = run_help(tree)
-    assert "coso.runtime.start" in found
-    # Whoever needed it has found the source.
-    assert "coso.spec.units" in found
+    script = (
+        f"import sys; sys.path.insert(0, {str(tree)!r}); from coso import bundle; bundle.use(); bundle.load_together();"
+        "print(sys.modules['coso.spec.units']._LEAST_MEMORY)"
+    )
+    words = [sys.executable, "-I", "-S", "-c", script]
+    run_help(tree)
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "524288\n"
+    source.write_text(source.read_text().replace("512 << 10", "256 << 10"))
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "262144\n"
+    run_help(tree)
     assert set(run_help(tree)) == {"coso.bundle", *(f"coso.{name}" for name in bundle.RUN.split())}
 
 
